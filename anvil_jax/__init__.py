@@ -1,0 +1,104 @@
+"""Lower JAX functions to standalone C++: for calls from Python, and for programs without Python.
+
+    import anvil_jax as av
+
+    @av.numerical_function("f", 3)
+    def f(x):
+        return jnp.sin(x) * 2.0
+
+    f(np.zeros(3))                       # compiled at the first call
+    av.export(model, params, x, path="cpp/model")
+
+Names are imported when they are first used, so that parts that need no JAX (`anvil_jax.jit`, an
+unpickled function) never load it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anvil_jax.constants import CodegenIntConstant as CodegenIntConstant
+    from anvil_jax.errors import AnvilError as AnvilError
+    from anvil_jax.errors import ArgumentError as ArgumentError
+    from anvil_jax.errors import DtypeError as DtypeError
+    from anvil_jax.errors import ExportError as ExportError
+    from anvil_jax.errors import LoweringError as LoweringError
+    from anvil_jax.errors import SolverError as SolverError
+    from anvil_jax.errors import SparsityError as SparsityError
+    from anvil_jax.errors import ToolchainError as ToolchainError
+    from anvil_jax.errors import TracingError as TracingError
+    from anvil_jax.errors import UnsupportedPrimitiveError as UnsupportedPrimitiveError
+    from anvil_jax.exporting import Exported as Exported
+    from anvil_jax.exporting import export as export
+    from anvil_jax.exporting import generate_module as generate_module
+    from anvil_jax.function import Arg as Arg
+    from anvil_jax.function import NumericalFunction as NumericalFunction
+    from anvil_jax.function import numerical_function as numerical_function
+
+__version__: str
+
+_HOMES = {
+    "constants": ("CodegenIntConstant",),
+    "errors": (
+        "AnvilError",
+        "ArgumentError",
+        "DtypeError",
+        "ExportError",
+        "LoweringError",
+        "SolverError",
+        "SparsityError",
+        "ToolchainError",
+        "TracingError",
+        "UnsupportedPrimitiveError",
+    ),
+    "exporting": ("Exported", "export", "generate_module"),
+    "function": ("Arg", "NumericalFunction", "numerical_function"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AnvilError",
+    "Arg",
+    "ArgumentError",
+    "CodegenIntConstant",
+    "DtypeError",
+    "ExportError",
+    "Exported",
+    "LoweringError",
+    "NumericalFunction",
+    "SolverError",
+    "SparsityError",
+    "ToolchainError",
+    "TracingError",
+    "UnsupportedPrimitiveError",
+    "export",
+    "generate_module",
+    "numerical_function",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name == "__version__":
+        return _version()
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'anvil_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"anvil_jax.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def _version() -> str:
+    """Of the installed package; a checkout that is merely on the path has none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("anvil_jax")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def __dir__() -> list[str]:
+    """Public names, loaded or not."""
+    return sorted({*globals(), *__all__})

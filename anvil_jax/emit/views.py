@@ -1,0 +1,269 @@
+"""What the templates see: frozen records in which every decision has been taken.
+
+A `FunctionView` is one generated function. Its `code` holds complete definitions of internal
+functions; the entry point among them is always
+
+    void evaluate(const T* in0, ..., U* out0, ..., unsigned char* ws) noexcept
+
+with one pointer per input, one per output (C order), and the workspace (64-byte aligned,
+`workspace_nbytes` long, may be null when that is 0). Every interface (C++ `call`, the JIT shim, the
+C ABI) only forwards to it.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class BufferView:
+    """One argument or result.
+
+    Attributes:
+        name: C++ identifier, e.g. ``params_w1``.
+        ctype: C++ element type, e.g. ``double``, ``std::int32_t``.
+        dtype: NumPy name of the element type, e.g. ``float64``.
+        shape: static shape, ``()`` for a scalar.
+    """
+
+    name: str
+    ctype: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """A captured constant, emitted once per module: ``alignas(64) constexpr ctype name[size]``.
+
+    The name is derived from the contents, so equal tables of several functions are one table.
+    `rows` are comma-separated literals, one source line each.
+    """
+
+    name: str
+    ctype: str
+    size: int
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SparsityView:
+    """Compressed sparse columns, declared in the header beside the function.
+
+    Attributes:
+        rows, cols, nnz: of the matrix.
+        inner: ``innerIndices``, the row of each value.
+        outer: ``outerStarts``, where each column starts, and nnz at the end.
+    """
+
+    rows: int
+    cols: int
+    nnz: int
+    inner: TableView
+    outer: TableView
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionView:
+    """One generated function, ready to be put into a module.
+
+    Attributes:
+        name: C++ identifier, also the namespace of the function inside its module.
+        source: what the function was in Python, e.g. ``quadrotor.step`` (no path: text must be
+            equal on all machines).
+        inputs, outputs: in call order.
+        code: definitions of the internal functions, the last of which is ``evaluate``.
+        tables: constants that `code` refers to by name.
+        runtime: file names under templates/runtime that `code` needs, e.g. ``("math.hpp",)``.
+        workspace_nbytes: size of the workspace, a multiple of 64.
+        operations: arithmetic operations of one call (loops counted with their trips where known).
+        notes: further lines of the header comment.
+        sparsity: of the matrix whose nonzero values the first output holds, or None.
+    """
+
+    name: str
+    source: str
+    inputs: tuple[BufferView, ...]
+    outputs: tuple[BufferView, ...]
+    code: str
+    tables: tuple[TableView, ...]
+    runtime: tuple[str, ...]
+    workspace_nbytes: int
+    operations: int
+    notes: tuple[str, ...] = ()
+    sparsity: SparsityView | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantView:
+    """A named integer: ``constexpr ctype name = text;``."""
+
+    name: str
+    ctype: str
+    text: str
+    uses_floor_div: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterView:
+    """One parameter of the C++ function ``call``.
+
+    Attributes:
+        name: parameter name, unique in its function and different from every constant.
+        type: alias declared for it, ``IN0_t``.
+        buffer: template arguments of its Buffer, ``const double, 3, 3``.
+        text: for people: ``x: float64[3, 3]``.
+    """
+
+    name: str
+    type: str
+    buffer: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceView:
+    """One function as the module's files show it.
+
+    Attributes:
+        name, source, notes, code, workspace_nbytes, operations: as in `FunctionView`.
+        inputs, outputs: parameters in call order.
+        signature: parameter list of ``call``.
+        arguments: argument list with which ``call`` forwards to ``evaluate``.
+        is_sparse: whether there is a `sparsity`.
+    """
+
+    name: str
+    source: str
+    inputs: tuple[ParameterView, ...]
+    outputs: tuple[ParameterView, ...]
+    signature: str
+    arguments: str
+    code: str
+    workspace_nbytes: int
+    operations: int
+    notes: tuple[str, ...]
+    is_sparse: bool
+    sparsity: SparsityView | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleView:
+    """A whole module.
+
+    Attributes:
+        name: C++ identifier, also the namespace.
+        generator: first line of every file, without comment signs.
+        functions: in the order given by the user.
+        constants: dependencies first.
+        has_floor_div: whether a constant calls ``floor_div``.
+        tables: the tables of all functions, each once.
+        includes: system headers of the source file, ``<cmath>``.
+        conditional_includes: ``#if`` blocks that include system headers.
+        runtime: text of the run-time headers in use, may be empty.
+        cmake_option: prefix of the CMake options.
+        has_self_test, has_c_abi: which optional files belong to the module.
+    """
+
+    name: str
+    generator: str
+    functions: tuple[InterfaceView, ...]
+    constants: tuple[ConstantView, ...]
+    has_floor_div: bool
+    tables: tuple[TableView, ...]
+    includes: tuple[str, ...]
+    conditional_includes: tuple[str, ...]
+    runtime: str
+    cmake_option: str
+    has_self_test: bool
+    has_c_abi: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CasadiBufferView:
+    """One argument or result in CasADi's form: a dense matrix in column-major order.
+
+    Attributes:
+        index: position among the arguments or results.
+        name: CasADi name.
+        rows, cols, size: of the matrix.
+        is_transposed: whether it must be copied between row-major and column-major order.
+        scratch: where its copy starts in the scratch memory, in doubles.
+    """
+
+    index: int
+    name: str
+    rows: int
+    cols: int
+    size: int
+    is_transposed: bool
+    scratch: int
+
+
+@dataclass(frozen=True, slots=True)
+class CasadiFunctionView:
+    """One function in CasADi's external-function form.
+
+    Attributes:
+        name: symbol.
+        bridge: C symbol in the module's source file that calls ``evaluate``.
+        bridge_parameters: its parameter list.
+        inputs, outputs: arguments and results.
+        arguments: what the bridge is called with.
+        scratch_size: doubles for copies and the aligned workspace.
+    """
+
+    name: str
+    bridge: str
+    bridge_parameters: str
+    inputs: tuple[CasadiBufferView, ...]
+    outputs: tuple[CasadiBufferView, ...]
+    arguments: str
+    scratch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampleView:
+    """Inputs of one function with the outputs that JAX computed.
+
+    Attributes:
+        inputs, outputs: one table each.
+        tolerances: literal per output, absolute.
+    """
+
+    inputs: tuple[TableView, ...]
+    outputs: tuple[TableView, ...]
+    tolerances: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    """One comparison in the self-test.
+
+    Attributes:
+        what: for the message, ``step.out``.
+        found, expected: variable and table.
+        type: buffer type, ``OUT0_t``.
+        tolerance: literal.
+    """
+
+    what: str
+    found: str
+    expected: str
+    type: str
+    tolerance: str
+
+
+@dataclass(frozen=True, slots=True)
+class TestRunView:
+    """One call in the self-test with the comparisons that follow it."""
+
+    arguments: str
+    checks: tuple[CheckView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TestedView:
+    """One function in the self-test: `outputs` are the buffer types of the results."""
+
+    name: str
+    outputs: tuple[str, ...]
+    runs: tuple[TestRunView, ...]

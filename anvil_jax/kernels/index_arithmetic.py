@@ -1,0 +1,91 @@
+"""Simplification of addresses: sums of counters times strides, and what range they span.
+
+Indices are exact integers that never overflow, so unlike user arithmetic they may be reassociated.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
+
+if TYPE_CHECKING:
+    from anvil_jax.kernels.expression import Expressions
+
+type Bounds = tuple[int, int] | None
+
+
+def simplified_sum(ex: "Expressions", a: UOp, b: UOp) -> UOp | None:
+    """Keeps sums as (...) + constant, the constant last and only once; None if nothing to do."""
+    if b.op is Ops.CONST:
+        if a.op is Ops.ADD and a.src[1].op is Ops.CONST:
+            return ex.add(a.src[0], ex.index(a.src[1].arg + b.arg))
+        return None
+    for x, y in ((a, b), (b, a)):
+        if x.op is Ops.ADD and x.src[1].op is Ops.CONST:
+            return ex.add(ex.add(x.src[0], y), x.src[1])
+    return None
+
+
+def simplified_product(ex: "Expressions", a: UOp, b: UOp) -> UOp | None:
+    """Distributes a constant factor over sums and merges it with another; None if neither."""
+    if b.op is not Ops.CONST:
+        return None
+    if a.op is Ops.ADD:
+        return ex.add(ex.mul(a.src[0], b), ex.mul(a.src[1], b))
+    if a.op is Ops.MUL and a.src[1].op is Ops.CONST:
+        return ex.mul(a.src[0], ex.index(a.src[1].arg * b.arg))
+    return None
+
+
+def split_multiples(ex: "Expressions", a: UOp, divisor: int) -> tuple[UOp, UOp]:
+    """``a == whole * divisor + rest``, taking the terms divisible by `divisor` into whole."""
+    whole, rest = ex.index(0), ex.index(0)
+    pending = [a]
+    while pending:
+        term = pending.pop()
+        if term.op is Ops.ADD:
+            pending.extend(reversed(term.src))
+            continue
+        factor, rest_factor, core = 0, 1, term
+        if term.op is Ops.CONST:
+            factor, rest_factor = divmod(term.arg, divisor)
+            core = ex.index(1)
+        elif term.op is Ops.MUL and term.src[1].op is Ops.CONST:
+            core, coefficient = term.src[0], term.src[1].arg
+            if coefficient % divisor == 0:
+                factor, rest_factor = coefficient // divisor, 0
+            else:
+                rest_factor = coefficient
+        elif divisor == 1:
+            factor, rest_factor = 1, 0
+        whole = ex.add(whole, ex.mul(core, ex.index(factor)))
+        rest = ex.add(rest, ex.mul(core, ex.index(rest_factor)))
+    return whole, rest
+
+
+def bounds(a: UOp, of: Callable[[UOp], Bounds]) -> Bounds:
+    """Smallest and largest value of an index or int32 expression, from those of its operands."""
+    if a.op is Ops.CONST:
+        return a.arg, a.arg
+    if a.op is Ops.RANGE:
+        return 0, max(a.arg[1] - 1, 0)
+    if a.op is Ops.CAST and dtype_name(a.src[0]) in ("index", "int32"):
+        return of(a.src[0])
+    if a.op is Ops.CUSTOM and a.arg in ("maximum", "minimum"):
+        pick = max if a.arg == "maximum" else min
+        unknown = (-(2**31), 2**31 - 1)
+        left, right = (of(s) or unknown for s in a.src)
+        return pick(left[0], right[0]), pick(left[1], right[1])
+    if dtype_name(a) != "index" or a.op not in (Ops.ADD, Ops.MUL, Ops.CDIV, Ops.CMOD):
+        return None
+    left, right = of(a.src[0]), of(a.src[1])
+    if left is None or right is None:
+        return None
+    if a.op is Ops.ADD:
+        return left[0] + right[0], left[1] + right[1]
+    if a.op is Ops.MUL:
+        corners = [x * y for x in left for y in right]
+        return min(corners), max(corners)
+    if a.op is Ops.CDIV:
+        return left[0] // right[0], left[1] // right[0]
+    return 0, right[0] - 1

@@ -1,0 +1,203 @@
+"""Reductions over axes: sum, product, extrema, logic, and where the extremum is."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jax import lax
+from jax.extend.core import JaxprEqn
+
+from anvil_jax.dtypes import ELEMENT_TYPES
+from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
+from anvil_jax.kernels.expression import Expressions, is_float
+from anvil_jax.lowering.avals import aval_dtype, aval_shape
+from anvil_jax.lowering.interpreter import Lowering
+from anvil_jax.lowering.registry import register
+from anvil_jax.lowering.values import Pull, Value, dense_strides
+
+_LANES = 8
+"""Independent partial results along the reduced axis; lets compilers use vector registers."""
+
+
+def _smallest(dtype: str) -> object:
+    kind = ELEMENT_TYPES[dtype].kind
+    return -math.inf if kind == "f" else (False if kind == "b" else np.iinfo(dtype).min)
+
+
+def _largest(dtype: str) -> object:
+    kind = ELEMENT_TYPES[dtype].kind
+    return math.inf if kind == "f" else (True if kind == "b" else np.iinfo(dtype).max)
+
+
+def _xor(ex: Expressions) -> Callable[[UOp, UOp], UOp]:
+    def combine(a: UOp, b: UOp) -> UOp:
+        return ex.not_equal(a, b) if dtype_name(a) == "bool" else ex.bitwise(Ops.XOR, a, b)
+
+    return combine
+
+
+_REDUCERS: dict[object, tuple[Callable, Callable[[str], object]]] = {
+    lax.reduce_sum_p: (lambda ex: ex.add, lambda _: 0),
+    lax.reduce_prod_p: (lambda ex: ex.mul, lambda _: 1),
+    lax.reduce_max_p: (lambda ex: ex.maximum, _smallest),
+    lax.reduce_min_p: (lambda ex: ex.minimum, _largest),
+    lax.reduce_and_p: (lambda ex: ex.logical_and, lambda _: True),
+    lax.reduce_or_p: (lambda ex: ex.logical_or, lambda _: False),
+    lax.reduce_xor_p: (_xor, lambda _: 0),
+}
+
+
+def _register(primitive: object, combine: Callable, identity: Callable[[str], object]) -> None:
+    @register(primitive)  # type: ignore[arg-type]
+    def rule(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
+        return reduce_axes(
+            lowering, x, eqn.params["axes"], combine(lowering.ex), identity(x.dtype)
+        )
+
+
+for _primitive, (_combine, _identity) in _REDUCERS.items():
+    _register(_primitive, _combine, _identity)
+
+
+def reduce_axes(
+    lowering: Lowering,
+    x: Value,
+    axes: Sequence[int],
+    combine: Callable[[UOp, UOp], UOp],
+    identity: object,
+) -> Value:
+    """Combines all elements along `axes`, in pairs (scalar kernel) or lanes (tensor kernel)."""
+    kept = [n for k, n in enumerate(x.shape) if k not in axes]
+    if not axes:
+        return x
+    start = lowering.ex.const(identity, x.dtype)
+    if lowering.is_scalar(x.shape, x):
+        elements = np.moveaxis(lowering.elements(x), tuple(axes), range(len(axes)))
+        columns = elements.reshape((-1, *kept))
+        out = np.empty(kept, dtype=object)
+        for place in np.ndindex(*kept):
+            column = [columns[(k, *place)] for k in range(len(columns))]
+            out[place] = _tree(column, combine, start)
+        return lowering.joined(out, x.dtype)
+    pull = lowering.pull(x)
+    out = lowering.allocate(x.dtype, math.prod(kept))
+    if len(x.shape) - 1 in axes or math.prod(kept) == 1:
+        _reduce_rows(lowering, pull, axes, combine, start, out)
+    else:
+        _reduce_columns(lowering, pull, axes, combine, start, out)
+    return lowering.view(out, kept)
+
+
+def _tree(nodes: list[UOp], combine: Callable[[UOp, UOp], UOp], start: UOp) -> UOp:
+    """Pairwise combination: short dependency chains and small rounding errors."""
+    while len(nodes) > 1:
+        nodes = [
+            combine(*pair) if len(pair) == 2 else pair[0]
+            for pair in itertools.batched(nodes, 2)
+        ]
+    return nodes[0] if nodes else start
+
+
+def _place(ex: Expressions, index: Sequence[UOp], strides: Sequence[int]) -> UOp:
+    place = ex.index(0)
+    for i, stride in zip(index, strides, strict=True):
+        place = ex.add(place, ex.mul(i, ex.index(stride)))
+    return place
+
+
+def _reduce_columns(lowering, pull: Pull, axes, combine, start: UOp, out) -> None:  # noqa: ANN001
+    """The last axis stays: whole rows are combined into the result, contiguously."""
+    ex = lowering.ex
+    kept = [k for k in range(len(pull.shape)) if k not in axes]
+    strides = dense_strides([pull.shape[k] for k in kept])
+    with lowering.loop(out.size, parallel=True) as k:
+        lowering.store(out, k, start)
+    with lowering.nest([pull.shape[k] for k in axes]) as reduced:
+        with lowering.nest([pull.shape[k] for k in kept], parallel=True) as index:
+            place = _place(ex, index, strides)
+            where = dict(zip((*axes, *kept), (*reduced, *index), strict=True))
+            element = pull.at(tuple(where[k] for k in range(len(pull.shape))))
+            so_far = ex.load(lowering.alias(out), place)
+            lowering.store(out, place, combine(so_far, element))
+
+
+def _reduce_rows(lowering, pull: Pull, axes, combine, start: UOp, out) -> None:  # noqa: ANN001
+    """The last axis goes: each result is combined in `_LANES` independent parts."""
+    ex = lowering.ex
+    kept = [k for k in range(len(pull.shape)) if k not in axes]
+    strides = dense_strides([pull.shape[k] for k in kept])
+    last = axes[-1] if len(pull.shape) - 1 not in axes else len(pull.shape) - 1
+    outer = [k for k in axes if k != last]
+    extent = pull.shape[last]
+    lanes = _LANES if extent >= 2 * _LANES else 1
+    with lowering.nest([pull.shape[k] for k in kept], parallel=True) as index:
+        partial = lowering.allocate(pull.dtype, lanes)
+        for lane in range(lanes):
+            lowering.store(partial, ex.index(lane), start)
+
+        def accumulate(lane: UOp, position: UOp, reduced: Sequence[UOp]) -> None:
+            where = dict(zip((*kept, *outer, last), (*index, *reduced, position), strict=True))
+            element = pull.at(tuple(where[k] for k in range(len(pull.shape))))
+            so_far = ex.load(lowering.alias(partial), lane)
+            lowering.store(partial, lane, combine(so_far, element))
+
+        with lowering.nest([pull.shape[k] for k in outer]) as reduced:
+            with lowering.nest((extent // lanes,)) as (block,):
+                with lowering.nest((lanes,), parallel=True) as (lane,):
+                    position = ex.add(ex.mul(block, ex.index(lanes)), lane)
+                    accumulate(lane, position, reduced)
+            rest = extent % lanes
+            if rest:
+                with lowering.nest((rest,), parallel=True) as (lane,):
+                    accumulate(lane, ex.add(lane, ex.index(extent - rest)), reduced)
+        whole = [ex.load(partial, lane) for lane in range(lanes)]
+        lowering.store(out, _place(ex, index, strides), _tree(whole, combine, start))
+
+
+@register(lax.argmax_p, lax.argmin_p)
+def argmax(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
+    """Position of the first extremum along one axis; NaN counts as the extremum."""
+    ex = lowering.ex
+    (axis,) = eqn.params["axes"]
+    dtype = aval_dtype(eqn.outvars[0].aval)
+    kept = aval_shape(eqn.outvars[0].aval)
+    larger = eqn.primitive is lax.argmax_p
+
+    def better(new: UOp, best: UOp) -> UOp:
+        if dtype_name(new) == "bool":
+            first, second = (new, best) if larger else (best, new)
+            return ex.logical_and(first, ex.logical_not(second))
+        wins = ex.less(best, new) if larger else ex.less(new, best)
+        if not is_float(new):
+            return wins
+        nan = ex.logical_and(ex.not_equal(new, new), ex.equal(best, best))
+        return ex.logical_or(wins, nan)
+
+    if lowering.is_scalar(x.shape, x, cost=2):
+        columns = np.moveaxis(lowering.elements(x), axis, 0)
+        out = np.empty(kept, dtype=object)
+        for place in np.ndindex(*kept):
+            best, where = columns[(0, *place)], ex.const(0, dtype)
+            for k in range(1, x.shape[axis]):
+                wins = better(columns[(k, *place)], best)
+                best = ex.where(wins, columns[(k, *place)], best)
+                where = ex.where(wins, ex.const(k, dtype), where)
+            out[place] = where
+        return lowering.joined(out, dtype)
+    pull = lowering.pull(lowering.settle(x))
+    out = lowering.allocate(dtype, math.prod(kept))
+    with lowering.nest(kept, parallel=True) as index:
+        best, where = lowering.allocate(x.dtype, 1), lowering.allocate(dtype, 1)
+        zero = ex.index(0)
+        lowering.store(best, zero, pull.at((*index[:axis], zero, *index[axis:])))
+        lowering.store(where, zero, ex.const(0, dtype))
+        with lowering.loop(x.shape[axis]) as position:
+            element = pull.at((*index[:axis], position, *index[axis:]))
+            so_far = ex.load(lowering.alias(best), 0)
+            so_far_at = ex.load(lowering.alias(where), 0)
+            wins = better(element, so_far)
+            lowering.store(where, zero, ex.where(wins, ex.cast(position, dtype), so_far_at))
+            lowering.store(best, zero, ex.where(wins, element, so_far))
+        lowering.store(out, _place(ex, index, dense_strides(kept)), ex.load(where, 0))
+    return lowering.view(out, kept)
