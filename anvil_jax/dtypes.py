@@ -29,6 +29,7 @@ class ElementType:
 
     @property
     def dtype(self) -> np.dtype:
+        """The NumPy dtype object."""
         return np.dtype(self.numpy)
 
 

@@ -5,6 +5,7 @@ files. Everything is rendered before anything is written, and files appear all t
 all.
 """
 
+import functools
 import os
 import shutil
 import sys
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 from anvil_jax.constants import CodegenIntConstant, constant_views
 from anvil_jax.emit.module import GENERATOR, ModuleText, render_module
 from anvil_jax.emit.names import check_identifier
+from anvil_jax.emit.views import SampleView
 from anvil_jax.errors import ArgumentError, ExportError
 from anvil_jax.function import Device, KernelChoice, NumericalFunction
 from anvil_jax.reference import reference_samples
@@ -25,8 +27,8 @@ from anvil_jax.reference import reference_samples
 class Exportable(Protocol):
     """What a module can contain: `NumericalFunction` and everything made like it.
 
-    Besides the name it has the stages `view`, a `FunctionView`, and `traced`, which the self-test
-    evaluates. (They are cached properties, which protocols cannot describe.)
+    Besides the name it has the stage `view`, a `FunctionView`, and, for a self-test, `traced`.
+    (They are cached properties, which protocols cannot describe.)
     """
 
     @property
@@ -95,7 +97,7 @@ def generate_module(
     """
     check_identifier(module_name, "module")
     functions = _checked(module_name, fns)
-    samples = {f.name: reference_samples(f.traced) for f in functions} if self_test else None
+    samples = {f.name: _samples(f) for f in functions} if self_test else None
     text = render_module(
         module_name,
         [f.view for f in functions],
@@ -192,7 +194,16 @@ def _checked(module: str, fns: Sequence[Exportable] | Exportable) -> tuple[Any, 
 
 def _has_code(fn: object) -> bool:
     # Looked up on the class: on the instance it would lower the function.
-    return all(hasattr(type(fn), stage) for stage in ("view", "traced"))
+    return isinstance(getattr(type(fn), "view", None), property | functools.cached_property)
+
+
+def _samples(function: Any) -> tuple[SampleView, ...]:
+    if not hasattr(type(function), "traced"):
+        raise ExportError(
+            f"self_test: {function.name} is a {type(function).__name__}, whose results JAX alone "
+            "cannot compute; leave self_test out"
+        )
+    return reference_samples(function.traced)
 
 
 def _write(text: ModuleText, directory: Path) -> Exported:

@@ -13,7 +13,7 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Never, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, SupportsIndex, overload
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 type Device = Literal["CPU", "METAL", "CUDA"]
 type KernelChoice = Literal["auto", "scalar", "tensor"]
-type Shape = int | tuple[int, ...]
+type Shape = SupportsIndex | Sequence[SupportsIndex]
 
 DEVICES: tuple[Device, ...] = ("CPU", "METAL", "CUDA")
 

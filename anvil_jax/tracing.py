@@ -23,7 +23,7 @@ from jax.extend import core as jex_core
 
 from anvil_jax.dtypes import ELEMENT_TYPES, element_type
 from anvil_jax.emit.names import identifier, unique_identifiers
-from anvil_jax.errors import AnvilError, ArgumentError, TracingError
+from anvil_jax.errors import AnvilError, ArgumentError, DtypeError, TracingError
 
 _JAX_ROOTS = tuple(
     str(Path(root).resolve()) + "/"
@@ -328,6 +328,7 @@ def _struct(leaf: object, what: str) -> jax.ShapeDtypeStruct:
             raise ArgumentError(
                 f"{what} has the shape {shape}: generated code needs static integer sizes"
             )
+        _refuse_random_key(dtype, what)
         row = element_type(dtype, what)
         return jax.ShapeDtypeStruct(tuple(int(n) for n in shape), row.dtype)
     if isinstance(leaf, bool | int | float | complex):
@@ -353,7 +354,16 @@ def _as_result(value: object, path: tuple[Any, ...], source: str) -> Any:
     return value
 
 
+def _refuse_random_key(dtype: Any, what: str) -> None:
+    if jax.numpy.issubdtype(dtype, jax.dtypes.prng_key):
+        raise DtypeError(
+            f"{what} is a random key, which has no C++ form; pass jax.random.key_data(key) "
+            "outside and use jax.random.wrap_key_data(data) inside"
+        )
+
+
 def _output_port(name: str, aval: Any, what: str) -> Port:
+    _refuse_random_key(aval.dtype, what)
     return Port(name, tuple(aval.shape), element_type(aval.dtype, what).numpy)
 
 

@@ -12,9 +12,7 @@ from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.values import Constant, Elements, Pull, Value, dense_strides
 
 
-def join(
-    lowering: Lowering, operands: Sequence[Value], axis: int, shape: tuple[int, ...]
-) -> Value:
+def join(lowering: Lowering, operands: Sequence[Value], axis: int, shape: tuple[int, ...]) -> Value:
     """Joins arrays along an existing axis into one of `shape`."""
     if len(operands) == 1:
         return operands[0]
@@ -33,9 +31,7 @@ def join(
     return lowering.view(buffer, shape)
 
 
-def stays_scalar(
-    lowering: Lowering, shape: Sequence[int], operands: Sequence[Value]
-) -> bool:
+def stays_scalar(lowering: Lowering, shape: Sequence[int], operands: Sequence[Value]) -> bool:
     """Whether moving elements around should keep them as scalars."""
     size = math.prod(shape)
     from_memory = sum(math.prod(x.shape) for x in operands if isinstance(x, Pull))
@@ -52,7 +48,7 @@ def write_block(
     offsets: Sequence[int | UOp],
     steps: Sequence[int] | None = None,
 ) -> None:
-    """Stores `value` into a box of a dense array: element i goes to offset + i * steps * strides."""
+    """Stores `value` in a box of a dense array: element i at offsets + i * steps * strides."""
     ex = lowering.ex
     base = ex.index(0)
     for offset in offsets:

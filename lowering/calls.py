@@ -18,8 +18,8 @@ def call(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Sequence[Value]
     """Lowers the called function as if it had been written at the call."""
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr", "call", "callee"):
         inner = eqn.params.get(name)
-        if isinstance(inner, Jaxpr) or hasattr(inner, "jaxpr"):
-            return lowering.run(inner.jaxpr, getattr(inner, "consts", ()), operands)
+        if isinstance(inner, Jaxpr):
+            return lowering.run(inner.jaxpr, inner.consts, operands)
     raise NotImplementedError(f"{eqn.primitive.name} carries no jaxpr")
 
 

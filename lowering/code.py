@@ -38,12 +38,14 @@ _CHEAP = 2
 
 
 class Code:
-    """Attributes:
-    ex: builder of scalar expressions.
-    model: thresholds that choose between scalar and tensor kernels.
-    root: outermost block.
-    block: where statements go at the moment.
-    location: the user's file and line being lowered, None if unknown.
+    """A program under construction.
+
+    Attributes:
+        ex: builder of scalar expressions.
+        model: thresholds that choose between scalar and tensor kernels.
+        root: outermost block.
+        block: where statements go at the moment.
+        location: the user's file and line being lowered, None if unknown.
     """
 
     def __init__(self, kernel: KernelChoice = "auto") -> None:
@@ -56,7 +58,7 @@ class Code:
         self._stored_elements: dict[tuple[UOp, ...], Buffer] = {}
 
     def where(self) -> str:
-        """" (at file:line)" of the equation being lowered, empty if unknown."""
+        """Suffix `` (at file:line)`` naming the equation being lowered, empty if unknown."""
         return f" (at {self.location})" if self.location else ""
 
     def constants(self) -> tuple[Buffer, ...]:
@@ -65,10 +67,10 @@ class Code:
 
     def shared(self, value: Value, uses: int) -> Value:
         """Writes a computed array to memory if several users would compute it again."""
-        if isinstance(value, Pull) and value.view is None:
-            if (uses > 1 and value.cost > _CHEAP) or value.depth > MAX_DEPTH:
-                return self.materialise(value)
-        return value
+        if not isinstance(value, Pull) or value.view is not None:
+            return value
+        repeated = uses > 1 and value.cost > _CHEAP
+        return self.materialise(value) if repeated or value.depth > MAX_DEPTH else value
 
     def settle(self, value: Value) -> Value:
         """A value that can be read repeatedly, e.g. in every trip of a loop."""
@@ -135,9 +137,7 @@ class Code:
             return Pull(
                 self.ex, value.shape, value.dtype, lambda _: splat, cost=0, flat=lambda _: splat
             )
-        view = View(
-            self.constant_buffer(value.a), self.ex.index(0), dense_strides(value.shape)
-        )
+        view = View(self.constant_buffer(value.a), self.ex.index(0), dense_strides(value.shape))
         return Pull.of(self.ex, view, value.shape)
 
     def _write_elements(self, value: Elements) -> Pull:
@@ -186,7 +186,9 @@ class Code:
             return True
         pulls = [v for v in values if isinstance(v, Pull) and v.size > 1]
         if not pulls:
-            return size <= self.model.joined_elements
+            return size <= self.model.joined_elements and size * cost <= (
+                8 * self.model.joined_elements
+            )
         return size <= self.model.elements and size * cost <= 8 * self.model.elements
 
     def elementwise(
@@ -211,9 +213,7 @@ class Code:
         if self.is_scalar(shape, *values, cost=cost):
             return self._map_elements(function, shape, dtype, values)
         pulls = [self._spread(v, shape) for v in values]
-        flats = [
-            _repeat(p.at, len(p.shape), self.ex) if p.size == 1 else p.flat for p in pulls
-        ]
+        flats = [_repeat(p.at, len(p.shape), self.ex) if p.size == 1 else p.flat for p in pulls]
         zero = self.ex.index(0)
 
         def at(index: Index) -> UOp:
@@ -273,6 +273,7 @@ class Code:
         )
 
     def store(self, buffer: Buffer, index: UOp, value: UOp) -> None:
+        """``buffer[index] = value``."""
         self.block.statements.append(Store(self.ex.tick(), buffer, index, value))
 
     def fill(self, buffer: Buffer, offset: UOp, value: Value) -> None:
@@ -335,6 +336,7 @@ class Code:
             yield
 
     def break_unless(self, condition: UOp) -> None:
+        """Ends the enclosing `forever` when `condition` is false."""
         self.block.statements.append(BreakUnless(self.ex.tick(), condition))
 
     def switch(self, selector: UOp, branches: Sequence[Callable[[], None]]) -> None:
@@ -354,8 +356,11 @@ class Code:
         reads: Sequence[Pull],
         writes: Sequence[Pull],
         operations: int,
+        *,
+        literals: Sequence[int] = (),
+        writes_first: bool = False,
     ) -> None:
-        """Calls a run-time function on contiguous arrays."""
+        """Calls a run-time function on arrays that lie in memory; see `program.Call`."""
 
         def argument(array: Pull) -> Argument:
             assert array.view is not None
@@ -369,13 +374,13 @@ class Code:
                 tuple(map(argument, reads)),
                 tuple(map(argument, writes)),
                 operations,
+                tuple(literals),
+                writes_first,
             )
         )
 
 
-def _repeat(
-    at: Callable[[Index], UOp], rank: int, ex: Expressions
-) -> Callable[[UOp], UOp]:
+def _repeat(at: Callable[[Index], UOp], rank: int, ex: Expressions) -> Callable[[UOp], UOp]:
     """The one element of an array of size 1, whatever position is asked for."""
     return lambda _: at((ex.index(0),) * rank)
 

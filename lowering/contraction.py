@@ -1,5 +1,6 @@
 """Matrix products with any batch and contracting dimensions."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -26,9 +27,7 @@ def dot_general(lowering: Lowering, eqn: JaxprEqn, lhs: Value, rhs: Value) -> Va
     shape = aval_shape(eqn.outvars[0].aval)
     lf = [k for k in range(len(lhs.shape)) if k not in (*lc, *lb)]
     rf = [k for k in range(len(rhs.shape)) if k not in (*rc, *rb)]
-    lhs, rhs = (
-        x if x.dtype == dtype else _cast(lowering, x, dtype) for x in (lhs, rhs)
-    )
+    lhs, rhs = (x if x.dtype == dtype else _cast(lowering, x, dtype) for x in (lhs, rhs))
     batch, m, k = (math.prod(lhs.shape[a] for a in axes) for axes in (lb, lf, lc))
     n = math.prod(rhs.shape[a] for a in rf)
     if _is_scalar(lowering, contraction_size(batch, m, n, k), lhs, rhs):
@@ -109,7 +108,7 @@ def _merged(axes: list[tuple[int, int]]) -> int | None:
     axes = [(n, s) for n, s in axes if n != 1]
     if not axes:
         return 0
-    for (_, outer), (n, inner) in zip(axes, axes[1:], strict=False):
+    for (_, outer), (n, inner) in itertools.pairwise(axes):
         if outer != n * inner:
             return None
     return axes[-1][1]
@@ -118,6 +117,4 @@ def _merged(axes: list[tuple[int, int]]) -> int | None:
 def _strides(x: Pull) -> tuple[int, ...]:
     assert x.view is not None
     dense = dense_strides(x.shape)
-    return tuple(
-        d if n == 1 else s for n, s, d in zip(x.shape, x.view.strides, dense, strict=True)
-    )
+    return tuple(d if n == 1 else s for n, s, d in zip(x.shape, x.view.strides, dense, strict=True))

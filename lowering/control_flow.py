@@ -6,11 +6,11 @@ them, so that new state may depend on old state in any order.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn
+from jax.extend.core import Jaxpr, JaxprEqn
 
 from anvil_jax.kernels.adapter import UOp
 from anvil_jax.lowering.assembly import join, row
@@ -97,7 +97,8 @@ def scan(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Sequence[Value]
     xs = operands[num_consts + num_carry :]
     collected = [(aval_shape(v.aval), aval_dtype(v.aval)) for v in eqn.outvars[num_carry:]]
     if length <= 1 or length * scalar_operations(body.jaxpr) <= lowering.model.unrolled:
-        return _unrolled(lowering, body, length, reverse, consts, initial, xs, collected)
+        trips = range(length - 1, -1, -1) if reverse else range(length)
+        return _unrolled(lowering, body, trips, consts, initial, xs, collected)
     ex = lowering.ex
     rows = [lowering.settle(x) for x in xs]
     rows = [lowering.pull(x) for x in rows]
@@ -116,23 +117,30 @@ def scan(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Sequence[Value]
     return [*state.results(), *stacked]
 
 
-def _unrolled(lowering, body, length, reverse, consts, carry, xs, collected):  # noqa: ANN001, ANN202
+def _unrolled(
+    lowering: Lowering,
+    body: Jaxpr,
+    trips: Iterable[int],
+    consts: Sequence[Value],
+    carry: Sequence[Value],
+    xs: Sequence[Value],
+    collected: Sequence[tuple[tuple[int, ...], str]],
+) -> list[Value]:
     """The trips of a scan one after the other."""
-    ys: list[list[Value]] = [[] for _ in collected]
+    ys: list[dict[int, Value]] = [{} for _ in collected]
     xs = [lowering.settle(x) for x in xs]
-    trips = range(length - 1, -1, -1) if reverse else range(length)
     for trip in trips:
         slices = [row(lowering, x, trip) for x in xs]
         results = lowering.run(body.jaxpr, body.consts, [*consts, *carry, *slices])
         carry = results[: len(carry)]
         for parts, value in zip(ys, results[len(carry) :], strict=True):
-            parts.append(value.reshape((1, *value.shape)))
-    stacked = []
+            parts[trip] = value.reshape((1, *value.shape))
+    stacked: list[Value] = []
     for parts, (shape, dtype) in zip(ys, collected, strict=True):
         if not parts:
             stacked.append(lowering.view(lowering.allocate(dtype, 0), shape))
         else:
-            stacked.append(join(lowering, parts[::-1] if reverse else parts, 0, shape))
+            stacked.append(join(lowering, [parts[k] for k in sorted(parts)], 0, shape))
     return [*carry, *stacked]
 
 
@@ -171,7 +179,7 @@ def cond(lowering: Lowering, eqn: JaxprEqn, which: Value, *operands: Value) -> S
     operands = tuple(lowering.settle(v) for v in operands)
     results = [lowering.allocate(dtype, math.prod(shape)) for shape, dtype in outputs]
 
-    def branch_body(branch) -> None:  # noqa: ANN001
+    def branch_body(branch: Jaxpr) -> None:
         values = lowering.run(branch.jaxpr, branch.consts, operands)
         for buffer, value in zip(results, values, strict=True):
             lowering.fill(buffer, ex.index(0), value)
@@ -191,7 +199,14 @@ def _selector(lowering: Lowering, index: UOp, last: int) -> UOp:
     return ex.minimum(ex.maximum(index, low), high)
 
 
-def _selected(lowering, index, branches, operands, outputs):  # noqa: ANN001, ANN202
+def _selected(
+    lowering: Lowering,
+    index: UOp,
+    branches: Sequence[Jaxpr],
+    operands: Sequence[Value],
+    outputs: Sequence[tuple[tuple[int, ...], str]],
+) -> list[Value]:
+    """All branches computed, element by element the chosen one."""
     ex = lowering.ex
     values = [lowering.run(b.jaxpr, b.consts, operands) for b in branches]
     chosen = values[-1]

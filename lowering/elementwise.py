@@ -4,6 +4,7 @@ A rule is a function of scalar expressions; `Lowering.elementwise` applies it to
 array. Primitives that map onto one builder method or one intrinsic are rows of a table.
 """
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -13,7 +14,7 @@ from jax.extend.core import JaxprEqn
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
 from anvil_jax.kernels.expression import Expressions, is_float
-from anvil_jax.lowering.avals import aval_dtype
+from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.registry import register
 from anvil_jax.lowering.values import Value
@@ -136,7 +137,8 @@ _INTRINSIC_PRIMITIVES = {
     lax.sin_p: "sin", lax.cos_p: "cos", lax.tan_p: "tan", lax.asin_p: "asin", lax.acos_p: "acos",
     lax.atan_p: "atan", lax.sinh_p: "sinh", lax.cosh_p: "cosh", lax.tanh_p: "tanh",
     lax.asinh_p: "asinh", lax.acosh_p: "acosh", lax.atanh_p: "atanh", lax.exp_p: "exp",
-    lax.exp2_p: "exp2", "log2": "log2", lax.log_p: "log", lax.log1p_p: "log1p", lax.expm1_p: "expm1",
+    lax.exp2_p: "exp2", "log2": "log2", lax.log_p: "log", lax.log1p_p: "log1p",
+    lax.expm1_p: "expm1",
     lax.cbrt_p: "cbrt", lax.logistic_p: "logistic", lax.floor_p: "floor", lax.ceil_p: "ceil",
     lax.erf_p: "erf", lax.erfc_p: "erfc", lax.erf_inv_p: "erf_inv", lax.lgamma_p: "lgamma",
     lax.digamma_p: "digamma", lax.bessel_i0e_p: "bessel_i0e", lax.bessel_i1e_p: "bessel_i1e",
@@ -200,17 +202,13 @@ def round_(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
     """Rounds halves away from zero, or to even."""
     even = eqn.params["rounding_method"] == lax.RoundingMethod.TO_NEAREST_EVEN
     name = "round_even" if even else "round_away"
-    return lowering.elementwise(
-        lambda a: lowering.ex.intrinsic(name, x.dtype, a), eqn, x
-    )
+    return lowering.elementwise(lambda a: lowering.ex.intrinsic(name, x.dtype, a), eqn, x)
 
 
 @register(lax.is_finite_p)
 def is_finite(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
     """True where neither infinite nor NaN."""
-    return lowering.elementwise(
-        lambda a: lowering.ex.intrinsic("is_finite", "bool", a), eqn, x
-    )
+    return lowering.elementwise(lambda a: lowering.ex.intrinsic("is_finite", "bool", a), eqn, x)
 
 
 @register(lax.convert_element_type_p)
@@ -239,29 +237,30 @@ def _change_width(
     ex = lowering.ex
     dtype = aval_dtype(eqn.outvars[0].aval)
     wide, narrow = f"uint{max(old_bits, new_bits)}", f"uint{min(old_bits, new_bits)}"
-    elements = lowering.elements(x)
     ratio = max(old_bits, new_bits) // min(old_bits, new_bits)
     step = min(old_bits, new_bits)
-    out = lowering.elements(x)
-    if new_bits < old_bits:
-        out = np.empty((*elements.shape, ratio), dtype=object)
-        for place in np.ndindex(*elements.shape):
-            word = ex.bitcast(elements[place], wide)
-            for k in range(ratio):
-                amount = ex.const(k * step, wide)
-                shifted = ex.intrinsic("shift_right_logical", wide, word, amount)
-                out[(*place, k)] = ex.bitcast(ex.cast(shifted, narrow), dtype)
-        return lowering.joined(out, dtype)
-    out = np.empty(elements.shape[:-1], dtype=object)
-    for place in np.ndindex(*out.shape):
+
+    def part(word: UOp, k: int) -> UOp:
+        amount = ex.const(k * step, wide)
+        shifted = ex.intrinsic("shift_right_logical", wide, ex.bitcast(word, wide), amount)
+        return ex.bitcast(ex.cast(shifted, narrow), dtype)
+
+    def whole(*parts: UOp) -> UOp:
         word = ex.const(0, wide)
-        for k in range(ratio):
-            part = ex.cast(ex.bitcast(elements[(*place, k)], narrow), wide)
-            word = ex.bitwise(
-                Ops.OR, word, ex.intrinsic("shift_left", wide, part, ex.const(k * step, wide))
-            )
-        out[place] = ex.bitcast(word, dtype)
-    return lowering.joined(out, dtype)
+        for k, node in enumerate(parts):
+            bits = ex.cast(ex.bitcast(node, narrow), wide)
+            amount = ex.const(k * step, wide)
+            word = ex.bitwise(Ops.OR, word, ex.intrinsic("shift_left", wide, bits, amount))
+        return ex.bitcast(word, dtype)
+
+    elements = lowering.elements(x).reshape(-1)
+    if new_bits < old_bits:
+        parts = [part(word, k) for word in elements for k in range(ratio)]
+    else:
+        parts = [whole(*group) for group in itertools.batched(elements, ratio)]
+    out = np.empty(len(parts), dtype=object)
+    out[:] = parts
+    return lowering.joined(out.reshape(aval_shape(eqn.outvars[0].aval)), dtype)
 
 
 @register(lax.select_n_p)
@@ -271,7 +270,7 @@ def select_n(lowering: Lowering, eqn: JaxprEqn, which: Value, *cases: Value) -> 
 
     def apply(selector: UOp, *values: UOp) -> UOp:
         if dtype_name(selector) == "bool":
-            return ex.where(selector, values[1], values[0]) if len(values) > 1 else values[0]
+            return values[0] if len(values) == 1 else ex.where(selector, values[1], values[0])
         result = values[-1]
         for k in range(len(values) - 2, -1, -1):
             is_k = ex.equal(selector, ex.const(k, dtype_name(selector)))
@@ -285,9 +284,7 @@ def select_n(lowering: Lowering, eqn: JaxprEqn, which: Value, *cases: Value) -> 
 def clamp(lowering: Lowering, eqn: JaxprEqn, low: Value, x: Value, high: Value) -> Value:
     """``min(max(x, low), high)``."""
     ex = lowering.ex
-    return lowering.elementwise(
-        lambda a, b, c: ex.minimum(ex.maximum(b, a), c), eqn, low, x, high
-    )
+    return lowering.elementwise(lambda a, b, c: ex.minimum(ex.maximum(b, a), c), eqn, low, x, high)
 
 
 @register(

@@ -1,6 +1,7 @@
 """Primitives without a rule: look whether JAX itself writes them with primitives that have one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.extend import core
@@ -13,7 +14,8 @@ def trace_implementation(eqn: core.JaxprEqn) -> core.Jaxpr | None:
         A closed jaxpr for the equation's operands, or None if the implementation is not written
         in traceable JAX (it calls back into the same primitive, or fails to trace).
     """
-    structs = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
+    avals: list[Any] = [v.aval for v in eqn.invars]
+    structs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
     try:
         with jax.enable_x64(True):
             traced = jax.make_jaxpr(_implementation(eqn))(*structs)

@@ -8,6 +8,7 @@ turn into NumPy index arrays, dynamic ones into address arithmetic.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jax import lax
@@ -50,8 +51,7 @@ def dynamic_slice(lowering: Lowering, eqn: JaxprEqn, x: Value, *starts: Value) -
     """A window of static size at a start that is clamped into range."""
     sizes = eqn.params["slice_sizes"]
     begin = [
-        _clamped(lowering, s, n - size)
-        for s, n, size in zip(starts, x.shape, sizes, strict=True)
+        _clamped(lowering, s, n - size) for s, n, size in zip(starts, x.shape, sizes, strict=True)
     ]
     static = [_as_int(b) for b in begin]
     if None not in static:
@@ -80,7 +80,9 @@ def dynamic_update_slice(
     strides = dense_strides(x.shape)
     update = lowering.pull(update)
     with lowering.nest(update.shape, parallel=True) as index:
-        place = _linear(lowering, [ex.add(b, i) for b, i in zip(begin, index, strict=True)], strides)
+        place = _linear(
+            lowering, [ex.add(b, i) for b, i in zip(begin, index, strict=True)], strides
+        )
         lowering.store(out, place, update.at(index))
     return lowering.view(out, x.shape)
 
@@ -130,8 +132,8 @@ class _Window:
         return [self.operand[a] - self.sizes[a] for a in self.start_axes]
 
     def axes(
-        self, index: Sequence, starts: Sequence, add: Callable, zero: object
-    ) -> list:
+        self, index: Sequence[Any], starts: Sequence[Any], add: Callable[..., Any], zero: Any
+    ) -> list[Any]:
         """Operand index for an output index and the components of its start."""
         place = [zero] * len(self.operand)
         for axis, start in zip(self.start_axes, starts, strict=True):
@@ -157,9 +159,7 @@ def _gather_window(eqn: JaxprEqn, operand: tuple[int, ...], rank: int) -> _Windo
     )
 
 
-def _scatter_window(
-    eqn: JaxprEqn, operand: tuple[int, ...], updates: tuple[int, ...]
-) -> _Window:
+def _scatter_window(eqn: JaxprEqn, operand: tuple[int, ...], updates: tuple[int, ...]) -> _Window:
     d = eqn.params["dimension_numbers"]
     dropped = {*d.inserted_window_dims, *d.operand_batching_dims}
     kept = tuple(k for k in range(len(operand)) if k not in dropped)
@@ -173,9 +173,7 @@ def _scatter_window(
         window_axes=tuple(sorted(d.update_window_dims)),
         kept=kept,
         start_axes=tuple(d.scatter_dims_to_operand_dims),
-        paired=tuple(
-            zip(d.operand_batching_dims, d.scatter_indices_batching_dims, strict=True)
-        ),
+        paired=tuple(zip(d.operand_batching_dims, d.scatter_indices_batching_dims, strict=True)),
     )
 
 
@@ -269,15 +267,15 @@ def _static_gather(
         if isinstance(x, Constant):
             flat = x.a[places]
             return Constant(np.where(inside, flat, np.asarray(fill, x.a.dtype)), x.dtype)
-        if isinstance(x, Elements):
-            flat = x.a[places]
-        else:
-            flat = np.empty(shape, dtype=object)
-            for out in np.ndindex(*shape):
-                at = tuple(lowering.ex.index(int(p[out])) for p in places)
-                flat[out] = x.at(at)
-        flat = flat.copy()
-        flat[~inside] = lowering.ex.const(fill, x.dtype)
+        flat = np.empty(shape, dtype=object)
+        for out in np.ndindex(*shape):
+            place = tuple(int(p[out]) for p in places)
+            if not inside[out]:
+                flat[out] = lowering.ex.const(fill, x.dtype)
+            elif isinstance(x, Elements):
+                flat[out] = x.a[place]
+            else:
+                flat[out] = x.at(tuple(map(lowering.ex.index, place)))
         return lowering.joined(flat, x.dtype)
     source = lowering.materialise(lowering.settle(x))
     linear = np.ravel_multi_index(places, x.shape).astype(np.int32)
@@ -302,13 +300,15 @@ def _static_places(
     inside = np.ones(shape, dtype=bool)
     components = []
     for k, limit in enumerate(window.limits()):
-        raw = indices[(*batch, k)].astype(object) if indices.dtype == np.uint64 else indices[
-            (*batch, k)
-        ].astype(np.int64)
+        raw = (
+            indices[(*batch, k)].astype(object)
+            if indices.dtype == np.uint64
+            else indices[(*batch, k)].astype(np.int64)
+        )
         if not clip:
             inside &= np.asarray((raw >= 0) & (raw <= limit), dtype=bool)
         components.append(np.clip(raw, 0, max(limit, 0)).astype(np.int64))
-    places = window.axes(grid, components, np.add, np.zeros(shape, dtype=np.int64))
+    places = window.axes(list(grid), components, np.add, np.zeros(shape, dtype=np.int64))
     return tuple(np.broadcast_to(p, shape) for p in places), inside
 
 
@@ -352,9 +352,7 @@ _COMBINE: dict[str, Callable] = {
 
 
 @register(*_COMBINE)
-def scatter(
-    lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates: Value
-) -> Value:
+def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates: Value) -> Value:
     """A copy of x with windows combined with updates; out-of-range windows are dropped."""
     ex = lowering.ex
     combine = _COMBINE[eqn.primitive.name](ex)
@@ -364,9 +362,7 @@ def scatter(
         return x
     scalar = lowering.is_scalar(x.shape, x) and lowering.is_scalar(updates.shape, updates)
     if isinstance(indices, Constant) and scalar:
-        places, inside = _static_places(
-            indices.a, window, updates.shape, clip=mode == "clip"
-        )
+        places, inside = _static_places(indices.a, window, updates.shape, clip=mode == "clip")
         out, new = lowering.elements(x).copy(), lowering.elements(updates)
         for k in np.ndindex(*updates.shape):
             if inside[k]:

@@ -21,7 +21,7 @@ from anvil_jax.lowering.code import Code
 from anvil_jax.lowering.implementation import trace_implementation
 from anvil_jax.lowering.registry import rule_for
 from anvil_jax.lowering.selection import KernelChoice
-from anvil_jax.lowering.values import Pull, Value
+from anvil_jax.lowering.values import Constant, Elements, Pull, Value
 from anvil_jax.tracing import user_location
 
 
@@ -57,15 +57,12 @@ class Lowering(Code):
             self.location = outer
         return [read(v) for v in jaxpr.outvars]
 
-    def run_function(
-        self, function: Callable[..., object], *operands: Value
-    ) -> Value | Sequence[Value]:
+    def run_function(self, function: Callable[..., object], *operands: Value) -> list[Value]:
         """Lowers a JAX function of the operands, for rules that are easiest said in JAX."""
         structs = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in operands]
         with jax.enable_x64(True):
             traced = jax.make_jaxpr(function)(*structs)
-        results = self.run(traced.jaxpr, traced.consts, operands)
-        return results[0] if len(results) == 1 else results
+        return self.run(traced.jaxpr, traced.consts, operands)
 
     def _equation(self, eqn: core.JaxprEqn, operands: list[Value]) -> Sequence[Value]:
         try:
@@ -89,7 +86,7 @@ class Lowering(Code):
                 f"cannot lower {eqn.primitive.name!r}{self.where()}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        values = results if isinstance(results, list | tuple) else (results,)
+        values = [results] if isinstance(results, Constant | Elements | Pull) else list(results)
         for var, value in zip(eqn.outvars, values, strict=True):
             wanted = aval_shape(var.aval), aval_dtype(var.aval)
             if (tuple(value.shape), value.dtype) != wanted:
@@ -130,9 +127,7 @@ def lower_jaxpr(jaxpr: core.Jaxpr, consts: Sequence[object], kernel: KernelChoic
         Buffer(aval_dtype(v.aval), math.prod(aval_shape(v.aval)), "input", k, scope=lowering.root)
         for k, v in enumerate(jaxpr.invars)
     )
-    args = [
-        lowering.view(b, aval_shape(v.aval)) for b, v in zip(inputs, jaxpr.invars, strict=True)
-    ]
+    args = [lowering.view(b, aval_shape(v.aval)) for b, v in zip(inputs, jaxpr.invars, strict=True)]
     results = lowering.run(jaxpr, consts, args)
     outputs: list[Buffer] = []
     for k, value in enumerate(results):
@@ -144,8 +139,7 @@ def lower_jaxpr(jaxpr: core.Jaxpr, consts: Sequence[object], kernel: KernelChoic
             output = Buffer(value.dtype, size, "output", k, scope=lowering.root)
             lowering.fill(output, lowering.ex.index(0), value)
         outputs.append(output)
-    return Program(
-        inputs, tuple(outputs), lowering.constants(), lowering.root, lowering.ex.order)
+    return Program(inputs, tuple(outputs), lowering.constants(), lowering.root, lowering.ex.order)
 
 
 def _whole_intermediate(value: Value) -> Buffer | None:

@@ -38,8 +38,7 @@ def _call_batched(
     """
     reads = [lowering.materialise(lowering.settle(x)) for x in operands]
     results = [
-        lowering.view(lowering.allocate(dtype, math.prod(shape)), shape)
-        for shape, dtype in outputs
+        lowering.view(lowering.allocate(dtype, math.prod(shape)), shape) for shape, dtype in outputs
     ]
     batch = math.prod(outputs[0][0][: len(outputs[0][0]) - out_ranks[0]])
 
@@ -80,7 +79,13 @@ def lu(lowering: Lowering, eqn: JaxprEqn, a: Value) -> list[Pull]:
     """LU factors with partial pivoting, pivots and permutation."""
     m, n = a.shape[-2:]
     return _call_batched(
-        lowering, _results(eqn), f"lu<{_ctype(a)}, {m}, {n}>", [a], [2], [2, 1, 1], m * n * min(m, n)
+        lowering,
+        _results(eqn),
+        f"lu<{_ctype(a)}, {m}, {n}>",
+        [a],
+        [2],
+        [2, 1, 1],
+        m * n * min(m, n),
     )
 
 
@@ -119,7 +124,13 @@ def geqrf(lowering: Lowering, eqn: JaxprEqn, a: Value) -> list[Pull]:
     """Householder QR in LAPACK's packed form."""
     m, n = a.shape[-2:]
     return _call_batched(
-        lowering, _results(eqn), f"geqrf<{_ctype(a)}, {m}, {n}>", [a], [2], [2, 1], 2 * m * n * min(m, n)
+        lowering,
+        _results(eqn),
+        f"geqrf<{_ctype(a)}, {m}, {n}>",
+        [a],
+        [2],
+        [2, 1],
+        2 * m * n * min(m, n),
     )
 
 
@@ -164,17 +175,18 @@ def qr(lowering: Lowering, eqn: JaxprEqn, a: Value) -> Sequence[Value]:
         missing = max(columns - n, 0)
         return jnp.pad(matrix[..., :columns], [(0, 0)] * (len(batch) + 1) + [(0, missing)])
 
+    (wide,) = lowering.run_function(widened, packed)
     (q,) = _call_batched(
         lowering,
         [((*batch, m, columns), dtype)],
         f"householder_product<{_ctype(a)}, {m}, {columns}, {k}>",
-        [lowering.run_function(widened, packed), taus],  # type: ignore[list-item]
+        [wide, taus],
         [2, 1],
         [2],
         2 * m * columns * k,
     )
-    r = lowering.run_function(lambda matrix: jnp.triu(matrix[..., :columns, :]), packed)
-    return [q, r]  # type: ignore[list-item]
+    (r,) = lowering.run_function(lambda matrix: jnp.triu(matrix[..., :columns, :]), packed)
+    return [q, r]
 
 
 @register(lax.linalg.tridiagonal_solve_p)

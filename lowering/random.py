@@ -5,8 +5,9 @@ in ordinary integer operations, which are traced and lowered like the user's own
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,8 +29,8 @@ def rewrap(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
     return x
 
 
-def _implementation(lowering: Lowering, eqn: JaxprEqn):  # noqa: ANN202 - JAX's own record
-    aval = eqn.invars[0].aval if eqn.primitive.name != "random_seed" else eqn.outvars[0].aval
+def _implementation(lowering: Lowering, eqn: JaxprEqn):
+    aval: Any = eqn.invars[0].aval if eqn.primitive.name != "random_seed" else eqn.outvars[0].aval
     found = aval.dtype._impl
     if found.name != "threefry2x32":
         raise LoweringError(
@@ -46,17 +47,15 @@ def _over_batch(function: Callable[..., object], batch_rank: int) -> Callable[..
 
 
 @register("random_bits")
-def random_bits(lowering: Lowering, eqn: JaxprEqn, keys: Value) -> Value:
+def random_bits(lowering: Lowering, eqn: JaxprEqn, keys: Value) -> list[Value]:
     """Uniform unsigned words from each key."""
     kind = _implementation(lowering, eqn)
-    draw = partial(
-        kind.random_bits, bit_width=eqn.params["bit_width"], shape=eqn.params["shape"]
-    )
+    draw = partial(kind.random_bits, bit_width=eqn.params["bit_width"], shape=eqn.params["shape"])
     return lowering.run_function(_over_batch(lambda k: draw(k), len(keys.shape) - 1), keys)
 
 
 @register("random_split")
-def random_split(lowering: Lowering, eqn: JaxprEqn, keys: Value) -> Value:
+def random_split(lowering: Lowering, eqn: JaxprEqn, keys: Value) -> list[Value]:
     """New keys from each key."""
     kind = _implementation(lowering, eqn)
     split = partial(kind.split, shape=eqn.params["shape"])
@@ -64,7 +63,7 @@ def random_split(lowering: Lowering, eqn: JaxprEqn, keys: Value) -> Value:
 
 
 @register("random_fold_in")
-def random_fold_in(lowering: Lowering, eqn: JaxprEqn, keys: Value, data: Value) -> Value:
+def random_fold_in(lowering: Lowering, eqn: JaxprEqn, keys: Value, data: Value) -> list[Value]:
     """A key combined with a number."""
     kind = _implementation(lowering, eqn)
     shape = aval_shape(eqn.outvars[0].aval)
@@ -78,7 +77,7 @@ def random_fold_in(lowering: Lowering, eqn: JaxprEqn, keys: Value, data: Value) 
 
 
 @register("random_seed")
-def random_seed(lowering: Lowering, eqn: JaxprEqn, seeds: Value) -> Value:
+def random_seed(lowering: Lowering, eqn: JaxprEqn, seeds: Value) -> list[Value]:
     """A key from an integer."""
     kind = _implementation(lowering, eqn)
     return lowering.run_function(_over_batch(kind.seed, len(seeds.shape)), seeds)
@@ -92,7 +91,10 @@ def iota_2x32_shape(lowering: Lowering, eqn: JaxprEqn) -> list[Value]:
         raise LoweringError(f"too many random numbers at once{lowering.where()}")
     high = lowering.constant(np.zeros((), np.uint32)).broadcast_in_dim(shape, ())
     if lowering.is_scalar(shape):
-        return [high, lowering.constant(np.arange(math.prod(shape), dtype=np.uint32).reshape(shape))]
+        return [
+            high,
+            lowering.constant(np.arange(math.prod(shape), dtype=np.uint32).reshape(shape)),
+        ]
     ex = lowering.ex
     low = Pull(
         ex, (math.prod(shape),), "uint32", lambda i: ex.cast(i[0], "uint32"), cost=1,

@@ -10,11 +10,14 @@ from jax.extend.core import JaxprEqn
 
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
+from anvil_jax.kernels.buffers import Buffer
 from anvil_jax.kernels.expression import Expressions, is_float
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.registry import register
 from anvil_jax.lowering.values import Pull, Value, dense_strides
+
+type Combine = Callable[[UOp, UOp], UOp]
 
 _LANES = 8
 """Independent partial results along the reduced axis; lets compilers use vector registers."""
@@ -37,7 +40,7 @@ def _xor(ex: Expressions) -> Callable[[UOp, UOp], UOp]:
     return combine
 
 
-_REDUCERS: dict[object, tuple[Callable, Callable[[str], object]]] = {
+_REDUCERS: dict[object, tuple[Callable[[Expressions], Combine], Callable[[str], object]]] = {
     lax.reduce_sum_p: (lambda ex: ex.add, lambda _: 0),
     lax.reduce_prod_p: (lambda ex: ex.mul, lambda _: 1),
     lax.reduce_max_p: (lambda ex: ex.maximum, _smallest),
@@ -51,9 +54,7 @@ _REDUCERS: dict[object, tuple[Callable, Callable[[str], object]]] = {
 def _register(primitive: object, combine: Callable, identity: Callable[[str], object]) -> None:
     @register(primitive)  # type: ignore[arg-type]
     def rule(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
-        return reduce_axes(
-            lowering, x, eqn.params["axes"], combine(lowering.ex), identity(x.dtype)
-        )
+        return reduce_axes(lowering, x, eqn.params["axes"], combine(lowering.ex), identity(x.dtype))
 
 
 for _primitive, (_combine, _identity) in _REDUCERS.items():
@@ -64,7 +65,7 @@ def reduce_axes(
     lowering: Lowering,
     x: Value,
     axes: Sequence[int],
-    combine: Callable[[UOp, UOp], UOp],
+    combine: Combine,
     identity: object,
 ) -> Value:
     """Combines all elements along `axes`, in pairs (scalar kernel) or lanes (tensor kernel)."""
@@ -89,12 +90,11 @@ def reduce_axes(
     return lowering.view(out, kept)
 
 
-def _tree(nodes: list[UOp], combine: Callable[[UOp, UOp], UOp], start: UOp) -> UOp:
+def _tree(nodes: list[UOp], combine: Combine, start: UOp) -> UOp:
     """Pairwise combination: short dependency chains and small rounding errors."""
     while len(nodes) > 1:
         nodes = [
-            combine(*pair) if len(pair) == 2 else pair[0]
-            for pair in itertools.batched(nodes, 2)
+            combine(*pair) if len(pair) == 2 else pair[0] for pair in itertools.batched(nodes, 2)
         ]
     return nodes[0] if nodes else start
 
@@ -106,23 +106,39 @@ def _place(ex: Expressions, index: Sequence[UOp], strides: Sequence[int]) -> UOp
     return place
 
 
-def _reduce_columns(lowering, pull: Pull, axes, combine, start: UOp, out) -> None:  # noqa: ANN001
+def _reduce_columns(
+    lowering: Lowering,
+    pull: Pull,
+    axes: Sequence[int],
+    combine: Combine,
+    start: UOp,
+    out: Buffer,
+) -> None:
     """The last axis stays: whole rows are combined into the result, contiguously."""
     ex = lowering.ex
     kept = [k for k in range(len(pull.shape)) if k not in axes]
     strides = dense_strides([pull.shape[k] for k in kept])
     with lowering.loop(out.size, parallel=True) as k:
         lowering.store(out, k, start)
-    with lowering.nest([pull.shape[k] for k in axes]) as reduced:
-        with lowering.nest([pull.shape[k] for k in kept], parallel=True) as index:
-            place = _place(ex, index, strides)
-            where = dict(zip((*axes, *kept), (*reduced, *index), strict=True))
-            element = pull.at(tuple(where[k] for k in range(len(pull.shape))))
-            so_far = ex.load(lowering.alias(out), place)
-            lowering.store(out, place, combine(so_far, element))
+    with (
+        lowering.nest([pull.shape[k] for k in axes]) as reduced,
+        lowering.nest([pull.shape[k] for k in kept], parallel=True) as index,
+    ):
+        place = _place(ex, index, strides)
+        where = dict(zip((*axes, *kept), (*reduced, *index), strict=True))
+        element = pull.at(tuple(where[k] for k in range(len(pull.shape))))
+        so_far = ex.load(lowering.alias(out), place)
+        lowering.store(out, place, combine(so_far, element))
 
 
-def _reduce_rows(lowering, pull: Pull, axes, combine, start: UOp, out) -> None:  # noqa: ANN001
+def _reduce_rows(
+    lowering: Lowering,
+    pull: Pull,
+    axes: Sequence[int],
+    combine: Combine,
+    start: UOp,
+    out: Buffer,
+) -> None:
     """The last axis goes: each result is combined in `_LANES` independent parts."""
     ex = lowering.ex
     kept = [k for k in range(len(pull.shape)) if k not in axes]
@@ -143,10 +159,12 @@ def _reduce_rows(lowering, pull: Pull, axes, combine, start: UOp, out) -> None: 
             lowering.store(partial, lane, combine(so_far, element))
 
         with lowering.nest([pull.shape[k] for k in outer]) as reduced:
-            with lowering.nest((extent // lanes,)) as (block,):
-                with lowering.nest((lanes,), parallel=True) as (lane,):
-                    position = ex.add(ex.mul(block, ex.index(lanes)), lane)
-                    accumulate(lane, position, reduced)
+            with (
+                lowering.nest((extent // lanes,)) as (block,),
+                lowering.nest((lanes,), parallel=True) as (lane,),
+            ):
+                position = ex.add(ex.mul(block, ex.index(lanes)), lane)
+                accumulate(lane, position, reduced)
             rest = extent % lanes
             if rest:
                 with lowering.nest((rest,), parallel=True) as (lane,):

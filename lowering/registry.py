@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from jax.extend import core
 
 if TYPE_CHECKING:
-    from anvil_jax.lowering.interpreter import Lowering
     from anvil_jax.lowering.values import Value
 
 type Rule = Callable[..., Value | Sequence[Value]]

@@ -19,13 +19,15 @@ type KernelChoice = Literal["auto", "scalar", "tensor"]
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """Attributes:
-    elements: arrays up to this size that come from memory are taken apart into scalars.
-    joined_elements: the same for arrays whose elements already are scalars.
-    contraction: multiply-adds up to which a contraction is written out.
-    unrolled: scalar operations up to which a loop is unrolled.
-    carried_elements: loop carries up to this size live in scalars.
-    branch: operations up to which all branches are computed and one is selected.
+    """Thresholds between scalar and tensor kernels.
+
+    Attributes:
+        elements: arrays up to this size that come from memory are taken apart into scalars.
+        joined_elements: the same for arrays whose elements already are scalars.
+        contraction: multiply-adds up to which a contraction is written out.
+        unrolled: scalar operations up to which a loop is unrolled.
+        carried_elements: loop carries up to this size live in scalars.
+        branch: operations up to which all branches are computed and one is selected.
     """
 
     elements: int = 32
@@ -64,10 +66,24 @@ def contraction_size(batch: int, m: int, n: int, k: int) -> int:
 
 
 _FREE = frozenset(
-    "reshape squeeze expand_dims broadcast_in_dim transpose slice rev concatenate stack unstack "
-    "split iota pad copy stop_gradient convert_element_type".split()
-)
+    {
+        "reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "slice", "rev",
+        "concatenate", "stack", "unstack", "split", "iota", "pad", "copy", "stop_gradient",
+        "convert_element_type",
+    }
+)  # fmt: skip
+_NATIVE = frozenset(
+    {
+        "while", "sort", "top_k", "lu", "cholesky", "triangular_solve", "qr", "geqrf",
+        "householder_product", "tridiagonal_solve",
+    }
+)  # fmt: skip
 _BOUNDLESS = 10**9
+
+
+def _shape(eqn: core.JaxprEqn) -> tuple[int, ...]:
+    """Shape of the first operand."""
+    return getattr(eqn.invars[0].aval, "shape", ())
 
 
 def scalar_operations(jaxpr: core.Jaxpr) -> int:
@@ -91,13 +107,10 @@ def scalar_operations(jaxpr: core.Jaxpr) -> int:
             total += sum(map(scalar_operations, inner))
         elif name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]
-            shape = eqn.invars[0].aval.shape
+            shape = _shape(eqn)
             total += size * math.prod(shape[k] for k in contracted)
         elif name.startswith(("reduce_", "cum", "arg")):
-            total += math.prod(eqn.invars[0].aval.shape)
+            total += math.prod(_shape(eqn))
         else:
             total += size
     return min(total, _BOUNDLESS)
-
-
-_NATIVE = frozenset("while sort lu cholesky triangular_solve geqrf householder_product".split())

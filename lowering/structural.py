@@ -156,7 +156,7 @@ def iota(lowering: Lowering, eqn: JaxprEqn) -> Value:
     return Pull(lowering.ex, shape, dtype, at, cost=1, flat=_flat_iota(lowering, shape, dtype))
 
 
-def _flat_iota(lowering: Lowering, shape: Sequence[int], dtype: str):  # noqa: ANN202
+def _flat_iota(lowering: Lowering, shape: Sequence[int], dtype: str):
     if len(shape) != 1:
         return None
     return lambda k: lowering.ex.cast(k, dtype)

@@ -48,7 +48,7 @@ class _Dense:
     def size(self) -> int:
         return self.a.size
 
-    def _like(self, a: np.ndarray):  # noqa: ANN202 - the concrete class
+    def _like(self, a: np.ndarray):
         return type(self)(np.asarray(a, dtype=self.a.dtype), self.dtype)
 
     def reshape(self, shape: Sequence[int]):
@@ -150,6 +150,7 @@ class Pull:
 
     @property
     def size(self) -> int:
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
@@ -171,6 +172,7 @@ class Pull:
         return Pull.of(self.ex, View(self.view.buffer, offset, tuple(strides)), shape, self.dtype)
 
     def reshape(self, shape: Sequence[int]) -> "Pull":
+        """Same elements in C order, other shape."""
         shape = tuple(int(n) for n in shape)
         if shape == self.shape:
             return self
@@ -197,9 +199,7 @@ class Pull:
         if unit is not None:
             return self._derived(
                 shape,
-                lambda index: self.at(
-                    tuple(ex.index(0) if k is None else index[k] for k in unit)
-                ),
+                lambda index: self.at(tuple(ex.index(0) if k is None else index[k] for k in unit)),
             )
 
         def at(index: Index) -> UOp:
@@ -208,6 +208,7 @@ class Pull:
         return self._derived(shape, at)
 
     def transpose(self, permutation: Sequence[int]) -> "Pull":
+        """Axes in another order."""
         shape = [self.shape[p] for p in permutation]
         if self.view is not None:
             strides = [self.view.strides[p] for p in permutation]
@@ -218,11 +219,10 @@ class Pull:
         return self._derived(shape, lambda index: self.at(tuple(index[k] for k in inverse)))
 
     def broadcast_in_dim(self, shape: Sequence[int], dimensions: Sequence[int]) -> "Pull":
+        """Repeats along new axes and axes of extent 1."""
         if self.view is not None:
             strides = [0] * len(shape)
-            for axis, extent, stride in zip(
-                dimensions, self.shape, self.view.strides, strict=True
-            ):
+            for axis, extent, stride in zip(dimensions, self.shape, self.view.strides, strict=True):
                 strides[axis] = 0 if extent == 1 and shape[axis] != 1 else stride
             return self._viewed(shape, self.view.offset, strides)
         zero, mine = self.ex.index(0), self.shape
@@ -237,18 +237,16 @@ class Pull:
 
         return self._derived(shape, at)
 
-    def slice(
-        self, start: Sequence[int], limit: Sequence[int], strides: Sequence[int]
-    ) -> "Pull":
+    def slice(self, start: Sequence[int], limit: Sequence[int], strides: Sequence[int]) -> "Pull":
+        """A strided window."""
         shape = [-(-(b - a) // s) for a, b, s in zip(start, limit, strides, strict=True)]
         ex = self.ex
         return self._affine(shape, [ex.index(a) for a in start], strides)
 
     def rev(self, dimensions: Sequence[int]) -> "Pull":
+        """Axes walked backwards."""
         ex = self.ex
-        start = [
-            ex.index(n - 1 if k in dimensions else 0) for k, n in enumerate(self.shape)
-        ]
+        start = [ex.index(n - 1 if k in dimensions else 0) for k, n in enumerate(self.shape)]
         steps = [-1 if k in dimensions else 1 for k in range(len(self.shape))]
         return self._affine(self.shape, start, steps)
 
@@ -264,9 +262,7 @@ class Pull:
             return self._viewed(self.shape[1:], offset, self.view.strides[1:])
         return self._derived(self.shape[1:], lambda index: self.at((position, *index)))
 
-    def _affine(
-        self, shape: Sequence[int], start: Sequence[UOp], steps: Sequence[int]
-    ) -> "Pull":
+    def _affine(self, shape: Sequence[int], start: Sequence[UOp], steps: Sequence[int]) -> "Pull":
         ex = self.ex
         if self.view is not None:
             offset = self.view.offset

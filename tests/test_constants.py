@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,10 @@ from anvil_jax.emit.module import render_module
 
 N = CodegenIntConstant("N", 5)
 M = CodegenIntConstant("M", -7)
+# Values that a type checker would refuse.
+ANY_HALF: Any = 1.5
+ANY_TYPE: Any = "short"
+
 BIG = CodegenIntConstant("BIG", 2**40, "int64_t")
 
 FORMULAS = [
@@ -54,7 +59,9 @@ def test_cpp_computes_the_same(compiler: str, tmp_path: Path):
         f"static_assert(numbers::c{i} == {value});" for i, (_, value, _) in enumerate(FORMULAS)
     )
     source = tmp_path / "check.cpp"
-    source.write_text(f'#include "numbers.hpp"\n{checks}\nint main() {{ return numbers::N - 5; }}\n')
+    source.write_text(
+        f'#include "numbers.hpp"\n{checks}\nint main() {{ return numbers::N - 5; }}\n'
+    )
     subprocess.run(
         [compiler, "-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow",
          "-Werror", "-fsyntax-only", source],
@@ -82,14 +89,14 @@ def test_constant_is_an_integer_to_python():
     ("make", "message"),
     [
         (lambda: CodegenIntConstant("int", 1), "is a C\\+\\+ keyword"),
-        (lambda: CodegenIntConstant("N", 1.5), "must be an integer"),
+        (lambda: CodegenIntConstant("N", ANY_HALF), "must be an integer"),
         (lambda: CodegenIntConstant("N", True), "must be an integer"),
         (lambda: CodegenIntConstant("N", 2**31), "does not fit 32 bits"),
         (lambda: CodegenIntConstant("N", 2**63, "int64_t"), "does not fit 64 bits"),
-        (lambda: CodegenIntConstant("N", 1, "short"), "use one of int"),
+        (lambda: CodegenIntConstant("N", 1, ANY_TYPE), "use one of int"),
         (lambda: CodegenIntConstant("K", 2**30) * 2, "K \\* 2 = 2147483648 does not fit"),
         (lambda: N // 0, "division by zero"),
-        (lambda: CodegenIntConstant.from_expr("x", 1.5), "is no integer"),
+        (lambda: CodegenIntConstant.from_expr("x", ANY_HALF), "is no integer"),
         (lambda: order_constants([N, CodegenIntConstant("N", 6)]), "two different constants"),
     ],
 )
@@ -100,4 +107,4 @@ def test_mistakes_are_named(make, message):
 
 def test_arithmetic_with_other_types_is_refused():
     with pytest.raises(TypeError):
-        N + 1.5
+        _ = N + 1.5

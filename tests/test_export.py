@@ -133,12 +133,15 @@ def callback(x: Any) -> Any:
     return x
 
 
+NO_FUNCTIONS: Any = (step,)
+
+
 @pytest.mark.parametrize(
     ("generate", "error", "message"),
     [
         (lambda p: av.generate_module("int", robot(), path=p), ArgumentError, "keyword"),
         (lambda p: av.generate_module("m", robot() * 2, path=p), ArgumentError, "named step"),
-        (lambda p: av.generate_module("m", (step,), path=p), ArgumentError, "no NumericalFunction"),
+        (lambda p: av.generate_module("m", NO_FUNCTIONS, path=p), ArgumentError, "no Numerical"),
         (lambda p: av.generate_module("m", robot(), [N, CodegenIntConstant("step", 1)], path=p),
          ArgumentError, "a constant and a function named step"),
         (lambda p: av.export(callback, 1.0, path=p), av.TracingError, "remove the jax.debug"),

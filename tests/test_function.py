@@ -7,13 +7,14 @@ import subprocess
 import sys
 import threading
 import timeit
-from typing import Any
+from typing import Any, assert_type
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import anvil_jax as av
 from anvil_jax import Arg, ArgumentError, NumericalFunction
@@ -44,7 +45,7 @@ def test_arg():
     assert repr(Arg(3)) == "Arg(3)"
     assert repr(Arg((2, 2), "int32")) == "Arg((2, 2), int32)"
     with pytest.raises(AttributeError):
-        Arg(3).shape = (4,)
+        setattr(Arg(3), "shape", (4,))  # noqa: B010
 
 
 @pytest.mark.parametrize("shape", [-1, (2, -3), 1.5, "3", (2, None), True])
@@ -132,6 +133,21 @@ def test_representations():
 
 def test_signature_is_the_functions(poly):
     assert list(inspect.signature(poly).parameters) == ["x", "a"]
+
+
+@pytest.mark.compile
+def test_types_are_known_to_a_checker():
+    """The assertions below are for pyright; a wrong number of arguments is an error there."""
+    one = NumericalFunction("one", lambda x: jnp.sin(x), (Arg(3),))
+    assert_type(one(x3), NDArray[Any])
+    two = NumericalFunction("two", lambda x, y: (x, jnp.sin(y)), (Arg(3), Arg(())))
+    assert_type(two(x3, 1.0), tuple[NDArray[Any], NDArray[Any]])
+
+    @av.numerical_function("decorated", ((3,), (2, 2)))
+    def decorated(x: jax.Array, A: jax.Array) -> jax.Array:
+        return x * A[0, 0]
+
+    assert_type(decorated(x3, np.eye(2)), NDArray[Any])
 
 
 # ---- decorators ----

@@ -237,6 +237,8 @@ def test_refused_with_the_users_line(fn, spec, error, marker, advice):
         (lambda x, y: x, (X,), ArgumentError, "cannot be called with 1 positional argument"),
         (lambda x: x, (X, X), ArgumentError, "cannot be called with 2 positional arguments"),
         (lambda x: np.zeros(2, "complex64"), (X,), DtypeError, "result out of"),
+        (lambda key: 1.0, (jax.random.key(0),), DtypeError, "argument key of .*wrap_key_data"),
+        (lambda x: {"k": jax.random.key(0)}, (X,), DtypeError, r"result out\['k'\]"),
     ],
 )
 def test_refused(fn, specs, error, message):

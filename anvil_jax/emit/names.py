@@ -24,11 +24,27 @@ _KEYWORDS = """
 # Macros of the standard headers and of GNU mode, and the names every generated module declares.
 _RESERVED = """
     EOF FILE HUGE_VAL I INFINITY NAN NULL assert complex errno imaginary linux major minor unix
-    stdin stdout stderr main std anvil anvil_detail ws call evaluate init_ws operations floor_div
-    Buffer BufferInfo WS_t
+    stdin stdout stderr main std anvil_rt anvil_jit Buffer WS_t ws call evaluate init_ws floor_div
+"""
+# Functions that the C library puts into the global scope.
+_LIBRARY = """
+    abort abs acos acosh asin asinh atan atan2 atanh atexit atof atoi bsearch calloc cbrt ceil clock
+    copysign cos cosh div erf erfc exit exp exp2 expm1 fabs fdim floor fma fmax fmin fmod free frexp
+    getenv hypot ilogb index j0 j1 jn labs ldexp ldiv lgamma log log10 log1p log2 logb malloc memcpy
+    memset modf nan pow printf puts qsort raise rand read realloc remainder remove rename rint round
+    scalbn signal signbit sin sinh sqrt srand strlen system tan tanh tgamma time trunc write y0 y1
+    yn
+"""
+
+# Targets that CMake makes itself (policy CMP0037).
+_TARGETS = """
+    ALL_BUILD INSTALL PACKAGE RUN_TESTS ZERO_CHECK all clean edit_cache help install package
+    package_source preinstall rebuild_cache test
 """
 CPP_KEYWORDS = frozenset(_KEYWORDS.split())
 RESERVED_NAMES = frozenset(_RESERVED.split())
+C_LIBRARY = frozenset(_LIBRARY.split())
+CMAKE_TARGETS = frozenset(_TARGETS.split())
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _TYPE_NAMES = re.compile(r"(IN|OUT)[0-9]+_t\Z")

@@ -160,6 +160,7 @@ class ModuleView:
         conditional_includes: ``#if`` blocks that include system headers.
         runtime: text of the run-time headers in use, may be empty.
         cmake_option: prefix of the CMake options.
+        has_tables, has_runtime: whether there are any.
         has_self_test, has_c_abi: which optional files belong to the module.
     """
 
@@ -173,6 +174,8 @@ class ModuleView:
     conditional_includes: tuple[str, ...]
     runtime: str
     cmake_option: str
+    has_tables: bool
+    has_runtime: bool
     has_self_test: bool
     has_c_abi: bool
 
@@ -184,9 +187,12 @@ class CasadiBufferView:
     Attributes:
         index: position among the arguments or results.
         name: CasADi name.
-        rows, cols, size: of the matrix.
+        rows, cols: of the matrix.
+        size: number of values.
         is_transposed: whether it must be copied between row-major and column-major order.
         scratch: where its copy starts in the scratch memory, in doubles.
+        pattern: rows, columns, then 1 for dense, or column starts and row indices.
+        pattern_size: number of integers in `pattern`.
     """
 
     index: int
@@ -196,6 +202,8 @@ class CasadiBufferView:
     size: int
     is_transposed: bool
     scratch: int
+    pattern: str
+    pattern_size: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ if version("tinygrad") != SUPPORTED_VERSION:
         f"representation changes between releases. Run: pip install tinygrad=={SUPPORTED_VERSION}"
     )
 
-from tinygrad import dtypes  # noqa: E402
-from tinygrad.uop.ops import Ops, UOp  # noqa: E402
+from tinygrad.dtype import dtypes  # noqa: E402
+from tinygrad.uop import Ops  # noqa: E402
+from tinygrad.uop.ops import UOp  # noqa: E402
 
 if TYPE_CHECKING:
     from tinygrad.dtype import DType
@@ -47,7 +48,7 @@ _NAMES = {id(dtype): name for name, dtype in _BY_NAME.items()}
 
 
 def dtype_of(name: str) -> "DType":
-    """tinygrad's dtype for a NumPy dtype name (or ``"index"``)."""
+    """The tinygrad dtype for a NumPy dtype name (or ``"index"``)."""
     return _BY_NAME[name]
 
 

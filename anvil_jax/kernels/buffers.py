@@ -49,6 +49,7 @@ class Buffer:
 
     @property
     def nbytes(self) -> int:
+        """Size in bytes."""
         return self.size * (ELEMENT_TYPES[self.dtype].bits // 8)
 
 

@@ -41,6 +41,7 @@ _FOLDABLE: dict[str, Callable[..., object]] = {
 
 
 def is_float(node: UOp) -> bool:
+    """Whether a node's value is a floating-point number."""
     return dtype_name(node).startswith("float")
 
 
@@ -110,6 +111,7 @@ class Expressions:
         return found
 
     def index(self, value: int) -> UOp:
+        """A literal index."""
         return self.const(value, "index")
 
     def loop_variable(self, trips: int) -> UOp:
@@ -118,6 +120,7 @@ class Expressions:
         return self._node(Ops.RANGE, "index", (), (self._ranges, trips))
 
     def load(self, buffer: Buffer, index: UOp | int) -> UOp:
+        """``buffer[index]``."""
         if isinstance(index, int):
             index = self.index(index)
         base = self._node(Ops.BUFFER, buffer.dtype, (), buffer)
@@ -148,6 +151,7 @@ class Expressions:
     # -- arithmetic -----------------------------------------------------------------------------
 
     def add(self, a: UOp, b: UOp) -> UOp:
+        """``a + b``; or of bools."""
         dtype = dtype_name(a)
         if dtype == "bool":
             return self.logical_or(a, b)
@@ -168,6 +172,7 @@ class Expressions:
         return self._node(Ops.ADD, dtype, (a, b))
 
     def sub(self, a: UOp, b: UOp) -> UOp:
+        """``a - b``."""
         dtype = dtype_name(a)
         if (folded := self._fold(lambda x, y: x - y, dtype, a, b)) is not None:
             return folded
@@ -184,6 +189,7 @@ class Expressions:
         return self._node(Ops.SUB, dtype, (a, b))
 
     def neg(self, a: UOp) -> UOp:
+        """``-a``."""
         dtype = dtype_name(a)
         if (folded := self._fold(lambda x: -x, dtype, a)) is not None:
             return folded
@@ -194,6 +200,7 @@ class Expressions:
         return self._node(Ops.NEG, dtype, (a,))
 
     def mul(self, a: UOp, b: UOp) -> UOp:
+        """``a * b``; and of bools."""
         dtype = dtype_name(a)
         if dtype == "bool":
             return self.logical_and(a, b)
@@ -240,6 +247,7 @@ class Expressions:
         return self._node(Ops.FDIV, dtype, (a, b))
 
     def sqrt(self, a: UOp) -> UOp:
+        """Square root, correctly rounded."""
         folded = self._fold(np.sqrt, dtype_name(a), a)
         return folded if folded is not None else self._node(Ops.SQRT, dtype_name(a), (a,))
 
@@ -305,6 +313,7 @@ class Expressions:
     # -- comparison, logic, choice --------------------------------------------------------------
 
     def less(self, a: UOp, b: UOp) -> UOp:
+        """``a < b``, false if either is NaN."""
         if dtype_name(a) in ("index", "int32"):
             low, high = self.bounds(a), self.bounds(b)
             if low and high:
@@ -315,12 +324,15 @@ class Expressions:
         return self._compare(Ops.CMPLT, None, lambda x, y: x < y, a, b)
 
     def less_equal(self, a: UOp, b: UOp) -> UOp:
+        """``a <= b``, false if either is NaN."""
         return self._compare(Ops.CUSTOM, "le", lambda x, y: x <= y, a, b)
 
     def equal(self, a: UOp, b: UOp) -> UOp:
+        """``a == b``."""
         return self._compare(Ops.CMPEQ, None, lambda x, y: x == y, *self._ordered(a, b))
 
     def not_equal(self, a: UOp, b: UOp) -> UOp:
+        """``a != b``, true if either is NaN."""
         return self._compare(Ops.CMPNE, None, lambda x, y: x != y, *self._ordered(a, b))
 
     def _compare(
@@ -330,9 +342,11 @@ class Expressions:
         return folded if folded is not None else self._node(op, "bool", (a, b), arg)
 
     def logical_and(self, a: UOp, b: UOp) -> UOp:
+        """Both bools."""
         return self._logical(Ops.AND, True, a, b)
 
     def logical_or(self, a: UOp, b: UOp) -> UOp:
+        """Either bool."""
         return self._logical(Ops.OR, False, a, b)
 
     def _logical(self, op: Ops, neutral: bool, a: UOp, b: UOp) -> UOp:
@@ -344,6 +358,7 @@ class Expressions:
         return self._node(op, "bool", (a, b))
 
     def logical_not(self, a: UOp) -> UOp:
+        """Negated bool."""
         if a.op is Ops.CONST:
             return self.const(not a.arg, "bool")
         if a.op is Ops.CUSTOM and a.arg == "not":
@@ -360,6 +375,7 @@ class Expressions:
         return folded if folded is not None else self._node(op, dtype_name(a), (a, b))
 
     def where(self, condition: UOp, if_true: UOp, if_false: UOp) -> UOp:
+        """One of two values; both are computed."""
         if condition.op is Ops.CONST:
             return if_true if condition.arg else if_false
         if if_true is if_false:
@@ -396,7 +412,7 @@ class Expressions:
         """``a // divisor`` of an index known to be non-negative."""
         whole, rest = index_arithmetic.split_multiples(self, a, divisor)
         limits = self.bounds(rest)
-        if limits and 0 <= limits[0] and limits[1] < divisor:
+        if limits and limits[0] >= 0 and limits[1] < divisor:
             return whole
         return self._node(Ops.CDIV, "index", (a, self.index(divisor)))
 
@@ -404,7 +420,7 @@ class Expressions:
         """``a % divisor`` of an index known to be non-negative."""
         _, rest = index_arithmetic.split_multiples(self, a, divisor)
         limits = self.bounds(rest)
-        if limits and 0 <= limits[0] and limits[1] < divisor:
+        if limits and limits[0] >= 0 and limits[1] < divisor:
             return rest
         return self._node(Ops.CMOD, "index", (a, self.index(divisor)))
 
@@ -427,8 +443,10 @@ def _converted(value: Number, dtype: str) -> Number:
         limits = np.iinfo(dtype)
         if math.isnan(value):
             return 0
-        return int(max(min(value, limits.max), limits.min)) if math.isfinite(value) else (
-            limits.max if value > 0 else limits.min
+        return (
+            int(max(min(value, limits.max), limits.min))
+            if math.isfinite(value)
+            else (limits.max if value > 0 else limits.min)
         )
     if kind in "iu":
         bits = ELEMENT_TYPES[dtype].bits

@@ -21,6 +21,7 @@ class Block:
 
     @property
     def depth(self) -> int:
+        """Number of enclosing blocks."""
         return 0 if self.parent is None else self.parent.depth + 1
 
 
@@ -80,12 +81,14 @@ class Argument:
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """A function of the run-time headers: ``function(reads..., writes...)``.
+    """A function of the run-time headers: ``function(literals..., reads..., writes...)``.
 
     Attributes:
         function: the instantiated template, e.g. ``cholesky<double, 3>``.
         header: file under templates/runtime that defines it.
         operations: arithmetic operations of one call.
+        literals: leading integer arguments.
+        writes_first: results come before operands in the parameter list.
     """
 
     order: int
@@ -94,6 +97,15 @@ class Call:
     reads: tuple[Argument, ...]
     writes: tuple[Argument, ...]
     operations: int
+    literals: tuple[int, ...] = ()
+    writes_first: bool = False
+
+    @property
+    def arguments(self) -> tuple[Argument, ...]:
+        """Pointers in the order of the parameter list."""
+        if self.writes_first:
+            return (*self.writes, *self.reads)
+        return (*self.reads, *self.writes)
 
 
 type Statement = Store | For | Forever | BreakUnless | Switch | Call
@@ -116,7 +128,7 @@ def operands(statement: Statement) -> tuple[UOp, ...]:
         case Switch():
             return (statement.selector,)
         case Call():
-            return tuple(a.offset for a in (*statement.reads, *statement.writes))
+            return tuple(a.offset for a in statement.arguments)
         case _:
             return ()
 
@@ -126,7 +138,7 @@ def touched(statement: Statement) -> tuple[Buffer, ...]:
     if isinstance(statement, Store):
         return (statement.buffer,)
     if isinstance(statement, Call):
-        return tuple(a.buffer for a in (*statement.reads, *statement.writes))
+        return tuple(a.buffer for a in statement.arguments)
     return ()
 
 

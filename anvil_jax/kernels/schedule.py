@@ -73,7 +73,7 @@ def walk(block: Block) -> Iterator[tuple[Block, Statement]]:
 def reachable(roots: Iterable[UOp], seen: set[UOp]) -> list[UOp]:
     """Nodes below `roots` that are not in `seen` yet; adds them to `seen`."""
     found = []
-    pending = [r for r in roots]
+    pending = list(roots)
     while pending:
         node = pending.pop()
         if node in seen:
@@ -208,7 +208,8 @@ def _leave_loops(home: Block, innermost: Block) -> Block:
 def _time_in(home: Block, where: Block, time: int) -> int:
     """When a use at `time` in block `where` happens, seen from the enclosing block `home`."""
     while where is not home:
-        assert where.owner is not None and where.parent is not None
+        assert where.owner is not None
+        assert where.parent is not None
         time, where = where.owner.order, where.parent
     return time
 

@@ -1,11 +1,11 @@
 """Prints a program as C++17.
 
 One program becomes one `evaluate` function. Long straight-line code is cut into functions of about
-`layout.STATEMENTS_PER_FUNCTION` statements, because compile time grows faster than linearly with the
-length of a function; values that cross a cut travel through the workspace.
+`layout.STATEMENTS_PER_FUNCTION` statements, because compile time grows faster than linearly with
+the length of a function; values that cross a cut travel through the workspace.
 
-The order of work: `layout.Layout` decides which C++ function every statement belongs to and where every
-buffer lives, `_Printer` writes the text.
+The order of work: `layout.Layout` decides which C++ function every statement belongs to and where
+every buffer lives, `_Printer` writes the text.
 """
 
 from collections import Counter
@@ -218,10 +218,10 @@ class _Printer:
                 self._switch(statement, text, unit, indent)
             case Call():
                 self.runtime[statement.header] = None
-                arguments = ", ".join(
-                    self._argument(a, text, unit) for a in (*statement.reads, *statement.writes)
-                )
-                text.lines.append(f"{indent}anvil_rt::{statement.function}({arguments});")
+                arguments = [str(number) for number in statement.literals]
+                arguments += [self._argument(a, text, unit) for a in statement.arguments]
+                called = f"anvil_rt::{statement.function}({', '.join(arguments)});"
+                text.lines.append(indent + called)
 
     def _switch(self, statement: Switch, text: _Text, unit: Unit, indent: str) -> None:
         selector = _bare(self._ref(statement.selector, text, unit))
@@ -313,8 +313,8 @@ class _Printer:
             case Ops.ADD | Ops.SUB | Ops.MUL if not is_float(node) and dtype != "index":
                 wrapped = {Ops.ADD: "wrap_add", Ops.SUB: "wrap_sub", Ops.MUL: "wrap_mul"}[node.op]
                 return f"{self._require(wrapped)}<{_ctype(node)}>({', '.join(map(_bare, args))})"
-            case Ops.ADD if dtype == "index" and node.src[1].op is Ops.CONST and (
-                node.src[1].arg < 0
+            case Ops.ADD if (
+                dtype == "index" and node.src[1].op is Ops.CONST and (node.src[1].arg < 0)
             ):
                 return f"({args[0]} - {-node.src[1].arg})"
             case Ops.AND | Ops.OR | Ops.XOR if ELEMENT_TYPES[dtype].bits < 32 and dtype != "bool":

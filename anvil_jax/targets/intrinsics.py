@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Intrinsic:
-    """Attributes:
-    function: C++ template in namespace anvil_rt.
-    header: file under templates/runtime that defines it.
-    cost: operations of one evaluation.
+    """How one intrinsic is spelled.
+
+    Attributes:
+        function: C++ template in namespace anvil_rt.
+        header: file under templates/runtime that defines it.
+        cost: operations of one evaluation.
     """
 
     function: str
@@ -30,7 +32,8 @@ INTRINSICS: dict[str, Intrinsic] = {
         "exponential.hpp", 15, exp="fast_exp", tanh="fast_tanh", logistic="fast_logistic"
     ),
     **_family(
-        "elementary.hpp", 20, "exp2", "expm1", "log", "log2", "log1p", "tan", "asin", "acos", "atan",
+        "elementary.hpp", 20,
+        "exp2", "expm1", "log", "log2", "log1p", "tan", "asin", "acos", "atan",
         "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "cbrt", "atan2", "pow", "fmod",
     ),
     **_family(

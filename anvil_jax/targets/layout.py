@@ -158,7 +158,7 @@ class Layout:
             elif isinstance(item, Store):
                 accessed.setdefault(item.buffer.storage, set()).add(unit)
             elif isinstance(item, Call):
-                for argument in (*item.reads, *item.writes):
+                for argument in item.arguments:
                     accessed.setdefault(argument.buffer.storage, set()).add(unit)
         alive = lifetimes(self.program, self.plan)
         self.local = {

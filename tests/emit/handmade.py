@@ -97,7 +97,7 @@ void evaluate(const bool* in0, const std::int32_t* in1, const float* in2, float*
 SPARSE = FunctionView(
     name="diagonal",
     source="models.diagonal",
-    inputs=(real("x", 2),),
+    inputs=(real("rows", 2),),
     outputs=(real("out", 2),),
     code="""\
 void evaluate(const double* in0, double* out0, unsigned char*) noexcept {
@@ -118,7 +118,7 @@ void evaluate(const double* in0, double* out0, unsigned char*) noexcept {
 )
 
 ALL = (MATVEC, ODD, NOTHING, MIXED, SPARSE)
-REAL = (MATVEC, ODD, NOTHING)
+REAL = (MATVEC, ODD, NOTHING, SPARSE)
 
 CONSTANTS = (
     ConstantView("N", "int", "7"),

@@ -152,6 +152,18 @@ int main() {
 
 
 @pytest.mark.compile
+def test_arguments_may_have_names_of_library_functions(compiler: str, tmp_path: Path):
+    names = ("y1", "j0", "gamma", "index", "time", "exp", "div", "sin", "data", "alloc", "table")
+    odd = dataclasses.replace(
+        NOTHING,
+        inputs=tuple(dataclasses.replace(MATVEC.inputs[1], name=name) for name in names),
+        code=f"void evaluate({'const double*, ' * len(names)}unsigned char*) noexcept {{}}",
+    )
+    write(render_module("models", (odd,)), tmp_path)
+    build(compiler, "-fsyntax-only", tmp_path / "models.cpp")
+
+
+@pytest.mark.compile
 def test_outputs_cannot_be_passed_as_const(compiler: str, tmp_path: Path):
     at = write(render_module("models", (NOTHING, MATVEC)), tmp_path)
     (at / "bad.cpp").write_text("""
@@ -207,16 +219,35 @@ def test_casadi_loads_the_c_interface(compiler: str, tmp_path: Path):
     assert nothing.shape == (0, 3)
     assert casadi.external("nothing", str(library)).n_in() == 0
 
+    diagonal = casadi.external("diagonal", str(library))
+    assert diagonal.sparsity_out(0) == casadi.Sparsity(2, 3, [0, 1, 1, 2], [0, 1])
+    np.testing.assert_array_equal(casadi.DM(diagonal([5.0, 6.0])), [[5, 0, 0], [0, 0, 6]])
+
 
 def test_c_interface_refuses_other_dtypes():
     with pytest.raises(ExportError, match="flag of mixed has dtype bool"):
         render_module("models", (MIXED,), c_abi=True)
 
 
+def test_c_interface_refuses_names_of_the_c_library():
+    with pytest.raises(ExportError, match="sin is a function of the C library"):
+        render_module("models", (dataclasses.replace(NOTHING, name="sin"),), c_abi=True)
+
+
+@pytest.mark.compile
+def test_functions_may_be_called_like_library_functions(compiler: str, tmp_path: Path):
+    names = ("sin", "abs", "floor", "wrap_add", "max", "call_", "data", "cstdint")
+    functions = [dataclasses.replace(MATVEC, name=name) for name in names]
+    write(render_module("models", functions), tmp_path)
+    build(compiler, "-fsyntax-only", tmp_path / "models.cpp")
+
+
 @pytest.mark.parametrize(
     ("module", "functions", "constants", "message"),
     [
         ("for", (), (), "module name 'for' is a C\\+\\+ keyword"),
+        ("test", (), (), "a target of CMake's own; use for example 'test_module'"),
+        ("sqrt", (), (), "a function of the C library"),
         ("m", (MATVEC, MATVEC), (), "a function and a function named matvec"),
         ("m", (ODD,), (dataclasses.replace(CONSTANTS[0], name="models"),), "named models"),
         ("m", (ODD,), (dataclasses.replace(CONSTANTS[0], name="in0"),), "in0 appears in the code"),

@@ -89,6 +89,25 @@ void call(const WS_t& ws) noexcept {
 
 }  // namespace nothing
 
+namespace diagonal {
+
+namespace {
+
+void evaluate(const double* in0, double* out0, unsigned char*) noexcept {
+  out0[0] = in0[0];
+  out0[1] = in0[1];
+}
+
+}  // namespace
+
+WS_t init_ws() noexcept { return WS_t::alloc(); }
+
+void call(const IN0_t& rows_, const OUT0_t& out, const WS_t& ws) noexcept {
+    evaluate(rows_.data, out.data, ws.data);
+}
+
+}  // namespace diagonal
+
 }  // namespace models
 
 extern "C" {
@@ -106,6 +125,10 @@ void anvil_models_models_evaluate(const double* in0, const double* in1, const do
 void anvil_models_nothing_evaluate(unsigned char* ws) noexcept;
 void anvil_models_nothing_evaluate(unsigned char* ws) noexcept {
     models::nothing::evaluate(ws);
+}
+void anvil_models_diagonal_evaluate(const double* in0, double* out0, unsigned char* ws) noexcept;
+void anvil_models_diagonal_evaluate(const double* in0, double* out0, unsigned char* ws) noexcept {
+    models::diagonal::evaluate(in0, out0, ws);
 }
 
 }  // extern "C"

@@ -69,7 +69,7 @@ struct Buffer {
 //   out  out_scaled: float64[2, 3]
 //
 // Operations: 18. Workspace: 64 bytes.
-// A note of two lines 
+// A note of two lines
 namespace matvec {
 
 using IN0_t = Buffer<const double, 2, 3>;
@@ -143,5 +143,38 @@ using WS_t = Buffer<unsigned char, 0>;
 void call(const WS_t& ws) noexcept;
 
 }  // namespace nothing
+
+// diagonal: models.diagonal
+//
+//   in   rows: float64[2]
+//   out  out: float64[2]
+//
+// Operations: 0. Workspace: 0 bytes.
+namespace diagonal {
+
+using IN0_t = Buffer<const double, 2>;
+using OUT0_t = Buffer<double, 2>;
+using WS_t = Buffer<unsigned char, 0>;
+
+// The values are those of a matrix in compressed sparse columns, for Eigen:
+// Eigen::Map<const Eigen::SparseMatrix<double>>(rows, cols, nnz, outerStarts, innerIndices, values)
+constexpr int rows = 2;
+constexpr int cols = 3;
+constexpr int nnz = 2;
+constexpr int innerIndices[2] = {
+    0, 1,
+};
+constexpr int outerStarts[4] = {
+    0, 1, 1, 2,
+};
+
+// Memory for intermediate results, to be released with free(). Calls that run at the same time
+// need one each; its contents need not be kept between calls.
+[[nodiscard]] WS_t init_ws() noexcept;
+
+// Never allocates and has no state. Outputs must not overlap inputs.
+void call(const IN0_t& rows_, const OUT0_t& out, const WS_t& ws) noexcept;
+
+}  // namespace diagonal
 
 }  // namespace models

@@ -57,6 +57,9 @@ alignas(64) constexpr double table_673414f5444051ea[8] = {
 alignas(64) constexpr double table_142a1ece5d051b58[1] = {
     13.0,
 };
+alignas(64) constexpr double table_9bdc9c3dc1b456ea[2] = {
+    1.0, -0.0,
+};
 
 int test_matvec() {
     namespace tested = models::matvec;
@@ -97,6 +100,18 @@ int test_nothing() {
     return failures;
 }
 
+int test_diagonal() {
+    namespace tested = models::diagonal;
+    auto workspace = tested::init_ws();
+    auto out0 = tested::OUT0_t::alloc();
+    int failures = 0;
+    tested::call(tested::IN0_t{table_9bdc9c3dc1b456ea}, out0, workspace);
+    failures += differences("diagonal.out", out0.data, table_9bdc9c3dc1b456ea, tested::OUT0_t::size, 1e-15);
+    out0.free();
+    workspace.free();
+    return failures;
+}
+
 }  // namespace
 
 int main() {
@@ -104,6 +119,7 @@ int main() {
     failures += test_matvec();
     failures += test_models();
     failures += test_nothing();
+    failures += test_diagonal();
     std::printf("%s: %s\n", "models", failures == 0 ? "all results agree" : "FAILED");
     return failures == 0 ? 0 : 1;
 }

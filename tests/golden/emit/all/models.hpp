@@ -69,7 +69,7 @@ struct Buffer {
 //   out  out_scaled: float64[2, 3]
 //
 // Operations: 18. Workspace: 64 bytes.
-// A note of two lines 
+// A note of two lines
 namespace matvec {
 
 using IN0_t = Buffer<const double, 2, 3>;
@@ -176,7 +176,7 @@ void call(
 
 // diagonal: models.diagonal
 //
-//   in   x: float64[2]
+//   in   rows: float64[2]
 //   out  out: float64[2]
 //
 // Operations: 0. Workspace: 0 bytes.
@@ -203,7 +203,7 @@ constexpr int outerStarts[4] = {
 [[nodiscard]] WS_t init_ws() noexcept;
 
 // Never allocates and has no state. Outputs must not overlap inputs.
-void call(const IN0_t& x, const OUT0_t& out, const WS_t& ws) noexcept;
+void call(const IN0_t& rows_, const OUT0_t& out, const WS_t& ws) noexcept;
 
 }  // namespace diagonal
 
