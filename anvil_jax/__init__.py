@@ -17,7 +17,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anvil_jax.arguments import Arg as Arg
     from anvil_jax.constants import CodegenIntConstant as CodegenIntConstant
+    from anvil_jax.decorator import numerical_function as numerical_function
     from anvil_jax.errors import AnvilError as AnvilError
     from anvil_jax.errors import ArgumentError as ArgumentError
     from anvil_jax.errors import DtypeError as DtypeError
@@ -31,9 +33,7 @@ if TYPE_CHECKING:
     from anvil_jax.exporting import Exported as Exported
     from anvil_jax.exporting import export as export
     from anvil_jax.exporting import generate_module as generate_module
-    from anvil_jax.function import Arg as Arg
     from anvil_jax.function import NumericalFunction as NumericalFunction
-    from anvil_jax.function import numerical_function as numerical_function
 
 __version__: str
 
@@ -52,7 +52,9 @@ _HOMES = {
         "UnsupportedPrimitiveError",
     ),
     "exporting": ("Exported", "export", "generate_module"),
-    "function": ("Arg", "NumericalFunction", "numerical_function"),
+    "arguments": ("Arg",),
+    "decorator": ("numerical_function",),
+    "function": ("NumericalFunction",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -81,6 +83,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name == "__version__":
         return _version()
+    if name == "lowering":
+        return importlib.import_module("anvil_jax.lowering")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'anvil_jax' has no attribute {name!r}")

@@ -28,7 +28,8 @@ from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.errors import AnvilError, ArgumentError, ToolchainError
 
 if TYPE_CHECKING:
-    from anvil_jax.function import Arg, NumericalFunction
+    from anvil_jax.arguments import Arg
+    from anvil_jax.function import NumericalFunction
 
 _PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "tinygrad", "piqp", "jinja2")
 # As jaxprs spell them: f64, i32, u8.
@@ -179,7 +180,8 @@ def _compile_and_call() -> Iterator[str]:
     import jax.numpy as jnp
     import numpy as np
 
-    from anvil_jax.function import Arg, NumericalFunction
+    from anvil_jax.arguments import Arg
+    from anvil_jax.function import NumericalFunction
     from anvil_jax.jit.cache import cached_library
     from anvil_jax.jit.library import SHIM_ABI
 
@@ -278,7 +280,7 @@ def _function(options: argparse.Namespace) -> "NumericalFunction[..., Any]":
 
 def _specs(text: str) -> "list[Arg]":
     """Reads ``f64[13], f64[2,3], f64``."""
-    from anvil_jax.function import Arg
+    from anvil_jax.arguments import Arg
 
     specs, position = [], 0
     while text[position:].strip():

@@ -1,4 +1,4 @@
-"""`Arg` and `NumericalFunction`: a JAX function with static shapes, and everything made from it.
+"""`NumericalFunction`: a JAX function with static shapes, and everything made from it.
 
 A NumericalFunction is a record of what the user asked for; each stage is computed when it is first
 needed and kept:
@@ -10,21 +10,28 @@ needed and kept:
 import functools
 import html
 import inspect
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Never, Self, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, overload
 
 import jax
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from anvil_jax.arguments import Arg
+from anvil_jax.calling import (
+    ComposableFunction,
+    ComposableTree,
+    TreeFunction,
+    has_tracer,
+    positional,
+)
 from anvil_jax.dtypes import element_type
 from anvil_jax.emit.names import check_identifier, identifier
 from anvil_jax.emit.views import BufferView, FunctionView, TableView
 from anvil_jax.errors import AnvilError, ArgumentError
 from anvil_jax.jit.library import NativeFunction
-from anvil_jax.tracing import Traced, describe_specs, is_tracer, source_name, trace
+from anvil_jax.progress import progress
+from anvil_jax.tracing import Traced, describe_specs, source_name, trace
 
 if TYPE_CHECKING:
     from anvil_jax.emit.module import ModuleText
@@ -32,52 +39,10 @@ if TYPE_CHECKING:
 
 type Device = Literal["CPU", "METAL", "CUDA"]
 type KernelChoice = Literal["auto", "scalar", "tensor"]
-type Shape = SupportsIndex | Sequence[SupportsIndex]
 
 DEVICES: tuple[Device, ...] = ("CPU", "METAL", "CUDA")
 
 _JIT_NAMESPACE = "anvil_module"
-
-
-@dataclass(frozen=True, init=False, slots=True)
-class Arg:
-    """Shape and dtype of one input or output.
-
-    ``Arg(1024)`` is a vector, ``Arg((3, 3))`` a matrix, ``Arg(())`` a scalar, ``Arg(0)`` a vector
-    without elements ("no parameter").
-
-    Attributes:
-        shape: always a tuple.
-        dtype: NumPy dtype.
-
-    Raises:
-        ArgumentError: a size is negative or no integer.
-        DtypeError: the dtype has no C++ form here.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-
-    def __init__(self, shape: Shape, dtype: DTypeLike = np.float64) -> None:
-        """Describe an array of `shape`: an integer, or a tuple of integers."""
-        object.__setattr__(self, "shape", _shape(shape))
-        object.__setattr__(self, "dtype", element_type(dtype, "Arg").dtype)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes; 0 for a scalar."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    def __repr__(self) -> str:
-        """``Arg((3, 3))``, with the dtype unless it is float64."""
-        dtype = "" if self.dtype == np.float64 else f", {self.dtype.name}"
-        shape = self.shape[0] if self.ndim == 1 else self.shape
-        return f"Arg({shape}{dtype})"
 
 
 class NumericalFunction[**P, R]:
@@ -284,7 +249,8 @@ class NumericalFunction[**P, R]:
         Raises:
             TracingError: JAX cannot trace it, or it has side effects.
         """
-        traced = trace(self.fn, self.specs)
+        with progress(f"tracing {self.name}"):
+            traced = trace(self.fn, self.specs)
         if self.device == "METAL":
             for const in traced.jaxpr.consts:
                 _refuse_double(
@@ -307,7 +273,9 @@ class NumericalFunction[**P, R]:
             )
         from anvil_jax.lowering import lower
 
-        return lower(self.traced, self.kernel)
+        traced = self.traced
+        with progress(f"generating code for {self.name}"):
+            return lower(traced, self.kernel)
 
     @functools.cached_property
     def view(self) -> FunctionView:
@@ -321,7 +289,9 @@ class NumericalFunction[**P, R]:
             inputs=tuple((p.name, p.shape) for p in traced.inputs),
             outputs=tuple((p.name, p.shape) for p in traced.outputs),
         )
-        return render(self.program, self.name, names, self.device)
+        program = self.program
+        with progress(f"printing {self.name}"):
+            return render(program, self.name, names, self.device)
 
     @functools.cached_property
     def module(self) -> "ModuleText":
@@ -339,7 +309,7 @@ class NumericalFunction[**P, R]:
         view = self.view
         source = render_library_source(_JIT_NAMESPACE, (view,))
         shim = render_shim(view, f"{_JIT_NAMESPACE}::{view.name}::evaluate")
-        return _ComposableFunction(signature_of(view), f"{source}\n{shim}", self._compose)
+        return ComposableFunction(signature_of(view), f"{source}\n{shim}", self._compose)
 
     # ---- what the stages say ----
 
@@ -454,7 +424,7 @@ class NumericalFunction[**P, R]:
         """Pickle as the native function, which needs no JAX; pytrees need their own classes."""
         if self._is_flat:
             return self.native.__reduce__()
-        return _TreeFunction, self._tree_parts
+        return TreeFunction, self._tree_parts
 
     # ---- calling ----
 
@@ -481,18 +451,18 @@ class NumericalFunction[**P, R]:
         return self.native, traced.in_tree, traced.out_tree, is_input
 
     def _first_call(self, *args: Any, **kwargs: Any) -> Any:
-        if _has_tracer(args, kwargs):
+        if has_tracer(args, kwargs):
             return self._compose(*args, **kwargs)
         if self._is_flat:
             call: Callable[..., Any] = self.native.entry
         else:
-            call = _ComposableTree(self)
+            call = ComposableTree(self._tree_parts, self.fn, self._compose)
         object.__setattr__(self, "__call__", call)
         return call(*args, **kwargs)
 
     def _compose(self, *args: Any, **kwargs: Any) -> Any:
         """Called while JAX traces: be the JAX function."""
-        bound = _positional(self.fn, args, kwargs)
+        bound = positional(self.fn, args, kwargs)
         given = [np.shape(leaf) for leaf in jax.tree_util.tree_leaves(bound) if _is_array(leaf)]
         declared = [arg.shape for arg in self.inputs]
         if given != declared:
@@ -502,201 +472,11 @@ class NumericalFunction[**P, R]:
         return self.fn(*bound)
 
 
-class _ComposableFunction(NativeFunction):
-    """A native function that hands tracers to the JAX function it was made from."""
-
-    __slots__ = ("_compose",)
-
-    def __init__(self, signature: Any, source: str, compose: Callable[..., Any]) -> None:
-        super().__init__(signature, source)
-        self._compose = compose
-
-    def _convert_and_call(self, *args: Any, **kwargs: Any) -> Any:
-        if _has_tracer(args, kwargs):
-            return self._compose(*args, **kwargs)
-        return super()._convert_and_call(*args, **kwargs)
-
-
-class _TreeFunction:
-    """A native function that takes and returns pytrees."""
-
-    def __init__(
-        self, native: NativeFunction, in_tree: Any, out_tree: Any, is_input: tuple[bool, ...]
-    ) -> None:
-        self.native = native
-        self.in_tree = in_tree
-        self.out_tree = out_tree
-        self.is_input = is_input
-
-    def __call__(self, *args: Any) -> Any:
-        leaves, tree = jax.tree_util.tree_flatten(args)
-        if tree != self.in_tree:
-            raise ArgumentError(
-                f"{self.native.signature.name}: the arguments have the structure {tree}, "
-                f"expected {self.in_tree}"
-            )
-        flat = (leaf for leaf, used in zip(leaves, self.is_input, strict=True) if used)
-        results = self.native(*flat)
-        if len(self.native.signature.outputs) == 1:
-            results = (results,)
-        return jax.tree_util.tree_unflatten(self.out_tree, results)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _TreeFunction, (self.native, self.in_tree, self.out_tree, self.is_input)
-
-
-class _ComposableTree(_TreeFunction):
-    """A `_TreeFunction` that hands tracers to the JAX function it was made from."""
-
-    def __init__(self, function: NumericalFunction[..., Any]) -> None:
-        super().__init__(*function._tree_parts)
-        self.compose = function._compose
-        self.fn = function.fn
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if _has_tracer(args, kwargs):
-            return self.compose(*args, **kwargs)
-        return super().__call__(*_positional(self.fn, args, kwargs))
-
-
-class Decorator[**P]:
-    """Turns a JAX function into a `NumericalFunction`; made by `numerical_function`."""
-
-    def __init__(
-        self, name: str, inputs: tuple[Arg, ...], device: Device, kernel: KernelChoice
-    ) -> None:
-        """Keep what the function will be made with."""
-        self.name = name
-        self.inputs = inputs
-        self.device: Device = device
-        self.kernel: KernelChoice = kernel
-
-    def __call__[R](self, fn: Callable[..., R]) -> NumericalFunction[P, R]:
-        """The function with the inputs of this decorator."""
-        return NumericalFunction(self.name, fn, self.inputs, self.device, kernel=self.kernel)
-
-
-type _One = Shape | Arg
-
-
-@overload
-def numerical_function(
-    name: str,
-    shape: _One,
-    /,
-    *,
-    dtype: DTypeLike = ...,
-    device: Device = ...,
-    kernel: KernelChoice = ...,
-) -> Decorator[[ArrayLike]]: ...
-@overload
-def numerical_function(
-    name: str,
-    shapes: tuple[_One, _One],
-    /,
-    *,
-    dtype: DTypeLike = ...,
-    device: Device = ...,
-    kernel: KernelChoice = ...,
-) -> Decorator[[ArrayLike, ArrayLike]]: ...
-@overload
-def numerical_function(
-    name: str,
-    shapes: tuple[_One, ...],
-    /,
-    *,
-    dtype: DTypeLike = ...,
-    device: Device = ...,
-    kernel: KernelChoice = ...,
-) -> Decorator[...]: ...
-@overload
-def numerical_function(
-    name: str,
-    first: _One,
-    second: _One,
-    /,
-    *,
-    dtype: DTypeLike = ...,
-    device: Device = ...,
-    kernel: KernelChoice = ...,
-) -> Decorator[[ArrayLike, ArrayLike]]: ...
-@overload
-def numerical_function(
-    name: str,
-    first: _One,
-    second: _One,
-    third: _One,
-    /,
-    *,
-    dtype: DTypeLike = ...,
-    device: Device = ...,
-    kernel: KernelChoice = ...,
-) -> Decorator[[ArrayLike, ArrayLike, ArrayLike]]: ...
-@overload
-def numerical_function(
-    name: str,
-    *shapes: _One,
-    dtype: DTypeLike = ...,
-    device: Device = ...,
-    kernel: KernelChoice = ...,
-) -> Decorator[...]: ...
-def numerical_function(
-    name: str,
-    *shapes: Any,
-    dtype: DTypeLike = np.float64,
-    device: Device = "CPU",
-    kernel: KernelChoice = "auto",
-) -> Decorator[...]:
-    """Decorator that makes a `NumericalFunction` of a JAX function.
-
-    ``@numerical_function("f", 3, (2, 2))`` and ``@numerical_function("f", ((3,), (2, 2)))`` mean
-    the same: a vector of 3 and a 2 x 2 matrix.
-
-    Args:
-        name: C++ identifier.
-        *shapes: one per argument, each an integer, a tuple of integers or an `Arg`; or one tuple
-            of such tuples and Args.
-        dtype: of all inputs that are not given as `Arg`.
-        device: ``CPU``, ``METAL`` or ``CUDA``.
-        kernel: override of the choice between scalar and tensor kernels.
-
-    Raises:
-        ArgumentError: name, shapes or device are not usable.
-        DtypeError: the dtype is not supported.
-    """
-    check_identifier(name, "function")
-    if len(shapes) == 1 and _is_group(shapes[0]):
-        shapes = tuple(shapes[0])
-    inputs = tuple(s if isinstance(s, Arg) else Arg(s, dtype) for s in shapes)
-    return Decorator(name, inputs, device, kernel)
-
-
-def _is_group(shape: object) -> bool:
-    return isinstance(shape, tuple | list) and any(isinstance(s, tuple | list | Arg) for s in shape)
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    for size in sizes:
-        if isinstance(size, bool) or not hasattr(size, "__index__"):
-            raise ArgumentError(
-                f"Arg({shape!r}): a shape is an integer or a tuple of integers, "
-                f"but {size!r} is a {type(size).__name__}"
-            )
-        if int(size) < 0:
-            raise ArgumentError(f"Arg({shape!r}): sizes cannot be negative")
-    return tuple(int(size) for size in sizes)
-
-
 def _refuse_double(dtype: np.dtype[Any], what: str) -> None:
     if dtype == np.float64:
         raise ArgumentError(
             f"{what} has dtype float64, which METAL does not have; use float32 or another device"
         )
-
-
-def _has_tracer(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return any(is_tracer(leaf) for leaf in jax.tree_util.tree_leaves((args, kwargs)))
 
 
 def _is_array(leaf: object) -> bool:
@@ -705,9 +485,3 @@ def _is_array(leaf: object) -> bool:
 
 def _listed(shapes: Sequence[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes)) or "nothing"
-
-
-def _positional(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Any, ...]:
-    return inspect.signature(fn).bind(*args, **kwargs).args if kwargs else args

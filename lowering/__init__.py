@@ -2,8 +2,8 @@
 
 Start reading at `interpreter.py` (what a rule can do), then `values.py` (what arrays are during
 lowering) and any family: `elementwise`, `structural`, `reductions`, `cumulative`, `contraction`,
-`indexing`, `control_flow`, `calls`, `linalg`, `sorting`, `random`. `selection.py` decides between
-scalar and tensor kernels.
+`indexing`, `control_flow`, `calls`, `linalg`, `sorting`, `random`, `windows`. `selection.py`
+decides between scalar and tensor kernels.
 """
 
 if __name__ != "anvil_jax.lowering":
@@ -11,6 +11,8 @@ if __name__ != "anvil_jax.lowering":
 
 from typing import TYPE_CHECKING
 
+from anvil_jax.lowering.families import load as _load_families
+from anvil_jax.lowering.interpreter import lower_jaxpr as _lower_jaxpr
 from anvil_jax.lowering.registry import register as register
 
 if TYPE_CHECKING:
@@ -33,9 +35,8 @@ def lower(traced: "Traced", kernel: "KernelChoice" = "auto") -> "Program":
         LoweringError: an operation has no native form; the message names the user's line.
         ArgumentError: unknown `kernel`.
     """
-    from anvil_jax.lowering import families
-    from anvil_jax.lowering.interpreter import lower_jaxpr
-
-    families.load()
     jaxpr = traced.jaxpr
-    return lower_jaxpr(jaxpr.jaxpr, jaxpr.consts, kernel)
+    return _lower_jaxpr(jaxpr.jaxpr, jaxpr.consts, kernel)
+
+
+_load_families()  # now, so that rules that users register later replace ours and not the reverse

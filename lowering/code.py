@@ -13,6 +13,7 @@ import numpy as np
 from jax.extend import core
 
 from anvil_jax.dtypes import element_type
+from anvil_jax.errors import LoweringError
 from anvil_jax.kernels.adapter import Ops, UOp
 from anvil_jax.kernels.buffers import Buffer
 from anvil_jax.kernels.expression import Expressions, Number
@@ -32,6 +33,9 @@ from anvil_jax.lowering.values import Constant, Elements, Index, Pull, Value, Vi
 
 MAX_DEPTH = 24
 """Nesting of index functions after which an array is written to memory."""
+
+MAX_ELEMENTS = 2**31
+"""Addresses are C++ ints."""
 
 _CHEAP = 2
 """Operations per element that are repeated at every use rather than stored."""
@@ -263,7 +267,13 @@ class Code:
     # -- statements -----------------------------------------------------------------------------
 
     def allocate(self, dtype: str, size: int) -> Buffer:
-        """A new intermediate, to be written completely in the current block."""
+        """A new intermediate, to be written completely in the current block.
+
+        Raises:
+            LoweringError: it would hold 2**31 elements or more.
+        """
+        if size >= MAX_ELEMENTS:
+            raise LoweringError(f"an array of {size} elements is too large{self.where()}")
         return Buffer(dtype, size, "intermediate", scope=self.block)
 
     def alias(self, buffer: Buffer) -> Buffer:

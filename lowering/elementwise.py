@@ -187,6 +187,10 @@ def integer_pow(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
 def power(lowering: Lowering, eqn: JaxprEqn, x: Value, y: Value) -> Value:
     """``x**y``; an integer exponent array is used as a number of x's dtype."""
     ex, dtype = lowering.ex, aval_dtype(eqn.outvars[0].aval)
+    if ELEMENT_TYPES[dtype].kind != "f":
+        return lowering.elementwise(
+            lambda a, b: ex.intrinsic("int_pow", dtype, a, ex.cast(b, "int64")), eqn, x, y
+        )
 
     def apply(a: UOp, b: UOp) -> UOp:
         exponent = b.arg if b.op is Ops.CONST else None

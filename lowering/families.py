@@ -14,6 +14,7 @@ FAMILIES = (
     "linalg",
     "sorting",
     "random",
+    "windows",
 )
 
 

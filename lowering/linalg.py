@@ -189,6 +189,20 @@ def qr(lowering: Lowering, eqn: JaxprEqn, a: Value) -> Sequence[Value]:
     return [q, r]
 
 
+@register(lax.linalg.eigh_p)
+def eigh(lowering: Lowering, eqn: JaxprEqn, a: Value) -> list[Pull]:
+    """Eigenvectors (columns, sign arbitrary) and ascending eigenvalues of a symmetric matrix."""
+    n = a.shape[-1]
+    outputs = _results(eqn)
+    if outputs[1][0][-1] != n:
+        raise LoweringError(f"eigh of a subset of the spectrum is not supported{lowering.where()}")
+    if not eqn.params["lower"]:
+        a = a.transpose([*range(len(a.shape) - 2), len(a.shape) - 1, len(a.shape) - 2])
+    return _call_batched(
+        lowering, outputs, f"symmetric_eigen<{_ctype(a)}, {n}>", [a], [2], [2, 1], 20 * n**3
+    )
+
+
 @register(lax.linalg.tridiagonal_solve_p)
 def tridiagonal_solve(
     lowering: Lowering, eqn: JaxprEqn, low: Value, diagonal: Value, high: Value, b: Value

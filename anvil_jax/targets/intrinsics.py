@@ -47,7 +47,7 @@ INTRINSICS: dict[str, Intrinsic] = {
     **_family(
         "integer.hpp", 1, "wrap_add", "wrap_sub", "wrap_mul", "wrap_neg", "int_div", "int_rem",
         "shift_left", "shift_right_logical", "shift_right_arithmetic", "popcount", "clz",
-        "int_sign", int_abs="wrap_abs",
+        "int_sign", "int_pow", int_abs="wrap_abs",
     ),
     **_family("extrema.hpp", 1, "int_max", "int_min"),
     **_family("convert.hpp", 1, "convert", "bitcast"),

@@ -176,12 +176,18 @@ inline T sign(T x) {
   return x > T(0) ? T(1) : (x < T(0) ? T(-1) : x);
 }
 
+// Whether the sign bit is set. g++ 12 vectorises this form, unlike std::signbit.
+template <class T>
+inline bool is_negative(T x) {
+  return std::copysign(T(1), x) < T(0);
+}
+
 // IEEE 754-2019 maximum: NaN wins over everything and +0 over -0. The operands are ordered by the
 // sign of x first, so that the one comparison left decides the zeros rightly in a tie.
 template <class T>
 inline T maximum(T x, T y) {
   if constexpr (std::is_floating_point<T>::value) {
-    const bool negative = std::signbit(x);
+    const bool negative = is_negative(x);
     const T low = negative ? x : y;
     const T high = negative ? y : x;
     const T larger = low > high ? low : high;
@@ -194,7 +200,7 @@ inline T maximum(T x, T y) {
 template <class T>
 inline T minimum(T x, T y) {
   if constexpr (std::is_floating_point<T>::value) {
-    const bool negative = std::signbit(x);
+    const bool negative = is_negative(x);
     const T low = negative ? x : y;
     const T high = negative ? y : x;
     const T smaller = high < low ? high : low;

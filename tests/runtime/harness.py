@@ -65,6 +65,11 @@ class Builder:
     command: list[str]
     folder: Path
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether the sanitizer makes compiling take several times as long."""
+        return any("sanitize" in option for option in self.command)
+
     def __call__(self, headers: Sequence[str], code: str) -> Library:
         """The library of `code`, which sees `headers`."""
         text = module_text(headers, code)
@@ -132,9 +137,7 @@ def ulp_error(got: np.ndarray, exact: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         rounded = exact.astype(got.dtype)
         _, exponent = np.frexp(np.abs(exact))
-        unit = np.ldexp(
-            np.ones_like(exact), np.maximum(exponent - 1, info.minexp) - info.nmant
-        )
+        unit = np.ldexp(np.ones_like(exact), np.maximum(exponent - 1, info.minexp) - info.nmant)
         error = np.abs(got.astype(exact.dtype) - exact) / unit
     special = ~np.isfinite(rounded) | (rounded == 0)
     same = (np.isnan(got) & np.isnan(rounded)) | (

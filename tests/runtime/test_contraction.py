@@ -74,9 +74,7 @@ def call(case):
     arguments = ", ".join(map(str, numbers))
     name = symbol(*case)
     head = f"void {name}(const {kind}* a, const {kind}* b, {kind}* c)"
-    return (
-        f'extern "C" {head};\n{head} {{ anvil_rt::contract<{kind}, {arguments}>(a, b, c); }}\n'
-    )
+    return f'extern "C" {head};\n{head} {{ anvil_rt::contract<{kind}, {arguments}>(a, b, c); }}\n'
 
 
 class Guarded:
@@ -115,15 +113,21 @@ def operand(generator, dtype, batch, rows, columns, layout):
 
 
 @pytest.fixture(scope="module")
-def library(build):
-    return build(["contraction.hpp"], "\n".join(map(call, CASES)))
+def cases(build):
+    """All of them, or every fourth where a product takes a third of a second to compile."""
+    return [*CASES[::4], *CASES[-2:]] if build.is_slow else CASES
+
+
+@pytest.fixture(scope="module")
+def library(build, cases):
+    return build(["contraction.hpp"], "\n".join(map(call, cases)))
 
 
 @pytest.mark.parametrize("kind", dict.fromkeys(case[0] for case in CASES))
-def test_equals_numpy(library, kind):
+def test_equals_numpy(library, cases, kind):
     generator = np.random.default_rng(0)
     dtype = DTYPES[kind]
-    for case in CASES:
+    for case in cases:
         if case[0] != kind:
             continue
         _, batch, m, n, k, left, right = case
@@ -138,14 +142,13 @@ def test_equals_numpy(library, kind):
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=str(case))
 
 
-def test_nan_and_infinity_propagate(library):
-    case = next(case for case in CASES if case[1:5] == (1, 13, 1, 17))
-    a = np.ones(13 * 17)
-    b = np.ones(17)
-    c = np.zeros(13)
-    b[16] = np.inf
-    library(symbol(*case), a, b, c)
-    assert np.isinf(c).all()
-    b[0] = np.nan
-    library(symbol(*case), a, b, c)
-    assert np.isnan(c).all()
+def test_zero_times_infinity_is_not_skipped(library, cases):
+    for case in cases:
+        kind, batch, rows, columns, count, left, right = case
+        if kind != "double" or count == 0 or "strided" in (left, right):
+            continue
+        a = np.zeros(batch * rows * count)
+        b = np.full(batch * count * columns, np.inf)
+        c = np.zeros(batch * rows * columns)
+        library(symbol(*case), a, b, c)
+        assert np.isnan(c).all(), case

@@ -66,5 +66,3 @@ def test_bitcast(library, source, to):
     got = library.map(symbol("bits", to, source), DTYPES[to], values)
     want = np.asarray(lax.bitcast_convert_type(values, DTYPES[to]))
     assert got.tobytes() == want.tobytes()
-
-

@@ -153,7 +153,9 @@ def test_erfc(library, kind):
 @pytest.mark.parametrize("part", ["sin", "cos"])
 def test_sincos_is_sin_and_cos(library, part, kind):
     x = sample(DTYPES[kind])
-    both, alone = (library.map(symbol(*name, kind), x.dtype, x) for name in (("both", part), (part,)))
+    both, alone = (
+        library.map(symbol(*name, kind), x.dtype, x) for name in (("both", part), (part,))
+    )
     np.testing.assert_array_max_ulp(both[np.isfinite(x)], alone[np.isfinite(x)], 1)
     assert np.isnan(both[~np.isfinite(x)]).all()
 

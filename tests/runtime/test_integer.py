@@ -50,15 +50,14 @@ def library(build):
         for name in BINARY:
             call = f"anvil_rt::{name}(x, y)"
             units.append(elementwise(symbol(name, kind), [kind, kind], kind, call))
-        for name in UNARY:
-            units.append(elementwise(symbol(name, kind), [kind], kind, f"anvil_rt::{name}(x)"))
+        units += [
+            elementwise(symbol(name, kind), [kind], kind, f"anvil_rt::{name}(x)") for name in UNARY
+        ]
     for kind, n in itertools.product(INTEGERS + FLOATS, EXPONENTS):
         units.append(
             elementwise(symbol("pow", kind, n), [kind], kind, f"anvil_rt::int_pow(x, {n})")
         )
-    units.append(
-        elementwise(symbol("pow_neg"), ["double"], "double", "anvil_rt::int_pow(x, -3)")
-    )
+    units.append(elementwise(symbol("pow_neg"), ["double"], "double", "anvil_rt::int_pow(x, -3)"))
     return build(["integer.hpp"], "\n".join(units))
 
 
