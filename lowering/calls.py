@@ -13,6 +13,7 @@ from anvil_jax.lowering.values import Value
     "jit", "pjit", "closed_call", "core_call", "call", "remat", "remat2", "checkpoint",
     "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "composite", "run_state",
     "custom_lin", "custom_vmap_call", "linear_call",
+    consumes=True,
 )  # fmt: skip
 def call(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Sequence[Value]:
     """Lowers the called function as if it had been written at the call."""

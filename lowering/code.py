@@ -139,7 +139,13 @@ class Code:
         if flat.size and (flat.size == 1 or flat.tobytes() == flat[:1].tobytes() * flat.size):
             splat = self.ex.const(flat[0], value.dtype)
             return Pull(
-                self.ex, value.shape, value.dtype, lambda _: splat, cost=0, flat=lambda _: splat
+                self.ex,
+                value.shape,
+                value.dtype,
+                lambda _: splat,
+                cost=0,
+                flat=lambda _: splat,
+                reads=frozenset(),
             )
         view = View(self.constant_buffer(value.a), self.ex.index(0), dense_strides(value.shape))
         return Pull.of(self.ex, view, value.shape)
@@ -236,6 +242,7 @@ class Code:
             cost=cost + sum(p.cost for p in pulls),
             depth=1 + max((p.depth for p in pulls), default=0),
             flat=None if any(f is None for f in flats) else flat,
+            reads=_union([p.reads for p in pulls]),
         )
 
     def _spread(self, value: Value, shape: tuple[int, ...]) -> Pull:
@@ -393,6 +400,11 @@ class Code:
 def _repeat(at: Callable[[Index], UOp], rank: int, ex: Expressions) -> Callable[[UOp], UOp]:
     """The one element of an array of size 1, whatever position is asked for."""
     return lambda _: at((ex.index(0),) * rank)
+
+
+def _union(parts: Sequence[frozenset[Buffer] | None]) -> frozenset[Buffer] | None:
+    known = [p for p in parts if p is not None]
+    return frozenset().union(*known) if len(known) == len(parts) else None
 
 
 def _number(node: UOp) -> Number | None:

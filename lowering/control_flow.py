@@ -13,6 +13,7 @@ from jax import lax
 from jax.extend.core import Jaxpr, JaxprEqn
 
 from anvil_jax.kernels.adapter import UOp
+from anvil_jax.kernels.buffers import Buffer
 from anvil_jax.lowering.assembly import join, row
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
@@ -39,22 +40,36 @@ class _State:
             if buffer.size <= self.lowering.model.carried_elements:
                 values.append(Elements(self.lowering.elements(inside), buffer.dtype))
             else:
+                inside.owned = True
                 values.append(inside)
         return values
 
     def write(self, values: Sequence[Value]) -> None:
         """Replaces the state; everything that depends on the old state is computed first."""
         lowering = self.lowering
-        ready: list[Value] = []
-        for value in values:
-            if isinstance(value, Pull) and value.size <= lowering.model.carried_elements:
+        ready: list[Value | None] = []
+        for buffer, value in zip(self.buffers, values, strict=True):
+            if self._is_in_place(buffer, value):
+                ready.append(None)
+            elif isinstance(value, Pull) and value.size <= lowering.model.carried_elements:
                 ready.append(Elements(lowering.elements(value), value.dtype))
             elif isinstance(value, Pull) and self._may_read_state(value):
                 ready.append(_copied(lowering, value))
             else:
                 ready.append(value)
         for buffer, value in zip(self.buffers, ready, strict=True):
-            lowering.fill(buffer, lowering.ex.index(0), value)
+            if value is not None:
+                lowering.fill(buffer, lowering.ex.index(0), value)
+
+    def _is_in_place(self, buffer: Buffer, value: Value) -> bool:
+        """Whether the new state is the old one, or the old one updated where it lies."""
+        if buffer.size <= self.lowering.model.carried_elements or not isinstance(value, Pull):
+            return False
+        return (
+            value.view is not None
+            and value.view.buffer.storage is buffer
+            and (value.is_contiguous and value.size == buffer.size)
+        )
 
     def _may_read_state(self, value: Pull) -> bool:
         return value.view is None or value.view.buffer.storage in self.buffers
@@ -96,7 +111,9 @@ def scan(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Sequence[Value]
     initial = list(operands[num_consts : num_consts + num_carry])
     xs = operands[num_consts + num_carry :]
     collected = [(aval_shape(v.aval), aval_dtype(v.aval)) for v in eqn.outvars[num_carry:]]
-    if length <= 1 or length * scalar_operations(body.jaxpr) <= lowering.model.unrolled:
+    small = all(math.prod(v.shape) <= lowering.model.carried_elements for v in initial)
+    work = length * scalar_operations(body.jaxpr)
+    if length <= 1 or (small and work <= lowering.model.unrolled):
         trips = range(length - 1, -1, -1) if reverse else range(length)
         return _unrolled(lowering, body, trips, consts, initial, xs, collected)
     ex = lowering.ex

@@ -60,7 +60,7 @@ def dynamic_slice(lowering: Lowering, eqn: JaxprEqn, x: Value, *starts: Value) -
     return lowering.pull(x).window(begin, sizes)
 
 
-@register(lax.dynamic_update_slice_p)
+@register(lax.dynamic_update_slice_p, consumes=True)
 def dynamic_update_slice(
     lowering: Lowering, eqn: JaxprEqn, x: Value, update: Value, *starts: Value
 ) -> Value:
@@ -76,7 +76,7 @@ def dynamic_update_slice(
         box = tuple(slice(b, b + n) for b, n in zip(static, update.shape, strict=True))  # type: ignore[operator]
         out[box] = lowering.elements(update)
         return lowering.joined(out, x.dtype)
-    out = copied(lowering, x)
+    out = writable(lowering, x)
     strides = dense_strides(x.shape)
     update = lowering.pull(update)
     with lowering.nest(update.shape, parallel=True) as index:
@@ -84,14 +84,23 @@ def dynamic_update_slice(
             lowering, [ex.add(b, i) for b, i in zip(begin, index, strict=True)], strides
         )
         lowering.store(out, place, update.at(index))
-    return lowering.view(out, x.shape)
+    return updated(lowering, out, x)
 
 
-def copied(lowering: Lowering, x: Value) -> Buffer:
-    """A fresh buffer holding x, to be modified in place."""
+def writable(lowering: Lowering, x: Value) -> Buffer:
+    """A buffer holding x that may be modified: x's own memory if it is owned, else a copy."""
+    if isinstance(x, Pull) and x.owned and x.view is not None and x.is_contiguous:
+        return lowering.alias(x.view.buffer)
     buffer = lowering.allocate(x.dtype, math.prod(x.shape))
     lowering.fill(buffer, lowering.ex.index(0), x)
     return buffer
+
+
+def updated(lowering: Lowering, out: Buffer, x: Value) -> Pull:
+    """The array in `out` after x was modified there; still owned if it was."""
+    result = lowering.view(out, x.shape)
+    result.owned = out.mutable
+    return result
 
 
 def _linear(lowering: Lowering, index: Sequence[UOp], strides: Sequence[int]) -> UOp:
@@ -351,7 +360,7 @@ _COMBINE: dict[str, Callable] = {
 }
 
 
-@register(*_COMBINE)
+@register(*_COMBINE, consumes=True)
 def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates: Value) -> Value:
     """A copy of x with windows combined with updates; out-of-range windows are dropped."""
     ex = lowering.ex
@@ -369,7 +378,7 @@ def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates
                 place = tuple(int(p[k]) for p in places)
                 out[place] = combine(out[place], new[k])
         return lowering.joined(out, x.dtype)
-    out = copied(lowering, x)
+    out = writable(lowering, x)
     strides = dense_strides(x.shape)
     starts, new = lowering.pull(lowering.settle(indices)), lowering.pull(updates)
     with lowering.nest(updates.shape) as index:
@@ -386,7 +395,7 @@ def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates
             write()
         else:
             lowering.switch(inside, [lambda: None, write])
-    return lowering.view(out, x.shape)
+    return updated(lowering, out, x)
 
 
 def _is_true(node: UOp) -> bool:

@@ -19,7 +19,7 @@ from anvil_jax.kernels.program import Program
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.code import Code
 from anvil_jax.lowering.implementation import trace_implementation
-from anvil_jax.lowering.registry import rule_for
+from anvil_jax.lowering.registry import may_consume, rule_for
 from anvil_jax.lowering.selection import KernelChoice
 from anvil_jax.lowering.values import Constant, Elements, Pull, Value
 from anvil_jax.tracing import user_location
@@ -38,6 +38,7 @@ class Lowering(Code):
             for v in itertools.chain(*(e.invars for e in equations), jaxpr.outvars)
             if not isinstance(v, core.Literal)
         )
+        left = Counter(uses)
         env: dict[core.Var, Value] = {}
         for var, const in zip(jaxpr.constvars, consts, strict=True):
             env[var] = self.constant(np.asarray(const))
@@ -51,7 +52,12 @@ class Lowering(Code):
 
         for eqn in equations:
             outer, self.location = self.location, user_location(eqn) or self.location
-            results = self._equation(eqn, [read(v) for v in eqn.invars])
+            operands = [read(v) for v in eqn.invars]
+            for v in eqn.invars:
+                if not isinstance(v, core.Literal):
+                    left[v] -= 1
+            needed = [value for var, value in env.items() if left[var] > 0]
+            results = self._equation(eqn, _ownership(eqn, operands, needed))
             for var, value in zip(eqn.outvars, results, strict=True):
                 env[var] = self.shared(value, uses[var])
             self.location = outer
@@ -95,6 +101,29 @@ class Lowering(Code):
                     f"JAX says {wanted[1]}{list(wanted[0])}{self.where()}"
                 )
         return values
+
+
+def _ownership(eqn: core.JaxprEqn, operands: list[Value], needed: Sequence[Value]) -> list[Value]:
+    """The operands; memory may be overwritten only where nobody reads it afterwards.
+
+    An operand stays `owned` if the equation's rule can use that and neither another operand nor a
+    value needed later (which may be computed from this memory lazily) reads the same storage.
+    """
+    passed = []
+    for k, value in enumerate(operands):
+        if isinstance(value, Pull) and value.owned:
+            others = [*operands[:k], *operands[k + 1 :], *needed]
+            if not may_consume(eqn.primitive) or any(_may_read(o, value) for o in others):
+                value = value.borrowed()
+        passed.append(value)
+    return passed
+
+
+def _may_read(other: Value, value: Pull) -> bool:
+    if not isinstance(other, Pull):
+        return False
+    assert value.reads is not None
+    return other.reads is None or bool(other.reads & value.reads)
 
 
 def live_equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 type Rule = Callable[..., Value | Sequence[Value]]
 
 RULES: dict[core.Primitive | str, Rule] = {}
+CONSUMERS: set[core.Primitive | str] = set()
 
 
-def register(*primitives: core.Primitive | str) -> Callable[[Rule], Rule]:
+def register(*primitives: core.Primitive | str, consumes: bool = False) -> Callable[[Rule], Rule]:
     """Decorator: lowers `primitives` with the decorated rule.
 
     A rule for your own primitive looks like this::
@@ -28,6 +29,7 @@ def register(*primitives: core.Primitive | str) -> Callable[[Rule], Rule]:
 
     Args:
         *primitives: primitive objects; a string names a primitive that JAX does not export.
+        consumes: the rule may overwrite the memory of operands marked `owned`.
 
     Returns:
         The decorator, which returns the rule unchanged. A later registration replaces an
@@ -37,9 +39,15 @@ def register(*primitives: core.Primitive | str) -> Callable[[Rule], Rule]:
     def connect(rule: Rule) -> Rule:
         for primitive in primitives:
             RULES[primitive] = rule
+            (CONSUMERS.add if consumes else CONSUMERS.discard)(primitive)
         return rule
 
     return connect
+
+
+def may_consume(primitive: Any) -> bool:
+    """Whether the primitive's rule can make use of owned operands."""
+    return primitive in CONSUMERS or primitive.name in CONSUMERS
 
 
 def rule_for(primitive: Any) -> Rule | None:

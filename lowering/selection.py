@@ -103,7 +103,7 @@ def scalar_operations(jaxpr: core.Jaxpr) -> int:
             total += eqn.params["length"] * sum(map(scalar_operations, inner))
         elif name in _NATIVE:
             return _BOUNDLESS
-        elif inner:
+        elif inner and not name.startswith(("scatter", "reduce")):
             total += sum(map(scalar_operations, inner))
         elif name == "dot_general":
             (contracted, _), _ = eqn.params["dimension_numbers"]

@@ -106,9 +106,14 @@ class Pull:
         depth: nesting of the functions behind `at`, bounded to keep Python's stack small.
         view: set when the elements simply lie in a buffer.
         flat: element at a C-order position, when that needs no division.
+        reads: storage the elements come from, None if not known.
+        owned: nobody but the holder of this value needs the memory of `view`, so that an update
+            may happen in place; see `interpreter.Lowering.run`.
     """
 
-    __slots__ = ("at", "cost", "depth", "dtype", "ex", "flat", "shape", "view")
+    __slots__ = (
+        "at", "cost", "depth", "dtype", "ex", "flat", "owned", "reads", "shape", "view",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -121,6 +126,7 @@ class Pull:
         depth: int = 0,
         view: View | None = None,
         flat: Callable[[UOp], UOp] | None = None,
+        reads: frozenset[Buffer] | None = None,
     ) -> None:
         self.ex = ex
         self.shape = tuple(int(n) for n in shape)
@@ -130,6 +136,8 @@ class Pull:
         self.depth = depth
         self.view = view
         self.flat = flat
+        self.reads = frozenset((view.buffer.storage,)) if view is not None else reads
+        self.owned = False
 
     @classmethod
     def of(
@@ -164,8 +172,21 @@ class Pull:
             for extent, mine, wanted in zip(self.shape, self.view.strides, dense, strict=True)
         )
 
+    def borrowed(self) -> "Pull":
+        """The same array without the right to overwrite it."""
+        assert self.view is not None
+        return Pull.of(self.ex, self.view, self.shape, self.dtype)
+
     def _derived(self, shape: Sequence[int], at: Callable[[Index], UOp]) -> "Pull":
-        return Pull(self.ex, shape, self.dtype, at, cost=self.cost, depth=self.depth + 1)
+        return Pull(
+            self.ex,
+            shape,
+            self.dtype,
+            at,
+            cost=self.cost,
+            depth=self.depth + 1,
+            reads=self.reads,
+        )
 
     def _viewed(self, shape: Sequence[int], offset: UOp, strides: Sequence[int]) -> "Pull":
         assert self.view is not None

@@ -169,7 +169,8 @@ def schedule(program: Program) -> Schedule:
         for where, _ in users[node]:
             home = _common_ancestor(home, where)
         assert home is not None
-        home = _leave_loops(home, innermost[node])
+        # A volatile value is read before anything overwrites it, whoever uses it later.
+        home = innermost[node] if _is_volatile(node) else _leave_loops(home, innermost[node])
         block_of[node] = home
         time[node] = min(order[node], *(_time_in(home, *use) for use in users[node]))
         for source in node.src:
@@ -194,6 +195,11 @@ def schedule(program: Program) -> Schedule:
 def is_atom(node: UOp) -> bool:
     """Nodes that are spelled, never computed: constants, counters, buffers, addresses."""
     return node.op in (Ops.CONST, Ops.RANGE, Ops.BUFFER, Ops.INDEX)
+
+
+def _is_volatile(node: UOp) -> bool:
+    """A load of memory that is overwritten while its value may still be needed."""
+    return node.op is Ops.LOAD and node.src[0].src[0].arg.mutable
 
 
 def _leave_loops(home: Block, innermost: Block) -> Block:
@@ -224,7 +230,7 @@ def _choose_inlined(
             inner = [depth.get(s, 0) for s in node.src if s in inlined or s.op is Ops.INDEX]
             depth[node] = max(inner, default=0)
             continue
-        if node.op is Ops.LOAD and node.src[0].src[0].arg.mutable:
+        if _is_volatile(node):
             continue
         if node.op is Ops.CUSTOM and node.arg in ("sin", "cos"):
             continue  # stays a value of its own, so that sin and cos of one angle can pair up

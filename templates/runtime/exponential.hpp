@@ -68,23 +68,34 @@ __attribute__((always_inline)) inline T fast_exp(T x) {
   y = y > 710.0 ? 710.0 : y;
   y = y < -746.0 ? -746.0 : y;
   const reduced_exponent r = reduce_exponent(y);
-  const double value = 1.0 + (r.high + (r.low + exp_tail(r.high)));
+  // 1 + r.high with its rounding error, so that only the last sum rounds.
+  const double sum = 1.0 + r.high;
+  const double value = sum + (((1.0 - sum) + r.high) + (r.low + exp_tail(r.high)));
   // 2^turns in two steps, because neither 2^1024 nor 2^-1075 is a normal number. Only the second
   // product can round. The shift works on a positive number, as SSE2 and AVX2 lack the signed one.
   const std::uint64_t half = ((r.turns + 2048U) >> 1) - 1024U;
   return static_cast<T>(value * power_of_two(half) * power_of_two(r.turns - half));
 }
 
-// exp(x) - 1 as 2^n (exp(r) - 1) + (2^n - 1), the large part of the sum kept exactly: for
-// x in [-50, 709.5].
+// The sum of two numbers, the first the larger, as the rounded sum and what it lost (Dekker 1971).
+struct exact_sum {
+  double value;
+  double lost;
+};
+
 template <class T>
-__attribute__((always_inline)) inline T expm1_in_range(T x) {
+__attribute__((always_inline)) inline exact_sum add_exactly(T large, T small) {
+  const double value = large + small;
+  return {value, small - (value - large)};
+}
+
+// exp(x) - 1 as 2^n (exp(r) - 1) + (2^n - 1) for x in [-50, 709.5].
+template <class T>
+__attribute__((always_inline)) inline exact_sum expm1_in_range(T x) {
   const reduced_exponent r = reduce_exponent(x);
   const double scale = power_of_two(r.turns);
-  const double offset = scale - 1.0;
-  const double sum = offset + scale * r.high;
-  const double lost = scale * r.high - (sum - offset);
-  return sum + (lost + scale * (r.low + exp_tail(r.high)));
+  const exact_sum main = add_exactly(scale - 1.0, scale * r.high);
+  return add_exactly(main.value, main.lost + scale * (r.low + exp_tail(r.high)));
 }
 
 template <class T>
@@ -92,18 +103,26 @@ __attribute__((always_inline)) inline T fast_expm1(T x) {
   double y = x;
   y = y < -50.0 ? -50.0 : y;
   // Beyond 60 the 1 is far below the last bit, and the power may exceed the range of `scale`.
-  const double low = expm1_in_range(y > 60.0 ? 60.0 : y);
-  const double value = y > 60.0 ? fast_exp(y) : low;
+  const double below = expm1_in_range(y > 60.0 ? 60.0 : y).value;
+  const double value = y > 60.0 ? fast_exp(y) : below;
   // copysign, because the sum has lost the sign of a zero.
   return static_cast<T>(std::copysign(value, static_cast<double>(x)));
 }
 
-// tanh(a) = e / (e + 2) with e = exp(2 a) - 1, for a = |x|; beyond 20 it rounds to 1.
+// tanh(a) = e / (e + 2) with e = exp(2 a) - 1, for a = |x|; beyond 20 it rounds to 1. The rounding
+// errors of numerator and denominator are made up for to first order, 1 / (e + 2) being
+// (1 - quotient) / 2; without, the error would exceed 2 units in the last place.
 template <class T>
 __attribute__((always_inline)) inline T fast_tanh(T x) {
   const double y = std::fabs(static_cast<double>(x));
-  const double e = expm1_in_range(2.0 * (y > 20.0 ? 20.0 : y));
-  return static_cast<T>(std::copysign(e / (e + 2.0), static_cast<double>(x)));
+  const exact_sum e = expm1_in_range(2.0 * (y > 20.0 ? 20.0 : y));
+  const double denominator = e.value + 2.0;
+  // Knuth's form, right whichever of the two is larger.
+  const double added = denominator - e.value;
+  const double lost = (e.value - (denominator - added)) + (2.0 - added);
+  const double quotient = e.value / denominator;
+  const double correction = (e.lost - quotient * (e.lost + lost)) * (0.5 - 0.5 * quotient);
+  return static_cast<T>(std::copysign(quotient + correction, static_cast<double>(x)));
 }
 
 // 1 / (1 + exp(-x)), which is also how XLA expands jax.lax.logistic.

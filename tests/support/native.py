@@ -23,7 +23,9 @@ from anvil_jax.targets.cpu import SignatureNames
 from anvil_jax.tracing import trace
 from tests.cases.case import Kernel
 
-WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
+WARNINGS = (
+    "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror", "-Wfatal-errors",
+)  # fmt: skip
 FLAGS = ("-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
@@ -73,7 +75,7 @@ int main(int, char** argv) {
   in_file = std::fopen(argv[1], "rb");
   out_file = std::fopen(argv[2], "wb");
   if (in_file == nullptr || out_file == nullptr) return 2;
-%s
+@CALLS@
   return std::fclose(out_file) == 0 && std::fclose(in_file) == 0 ? 0 : 2;
 }
 """
@@ -138,17 +140,25 @@ def run_natively(
     program, data, results = (source.with_suffix(s) for s in (".exe", ".in", ".out"))
     source.write_text(text, encoding="utf-8")
     flags = [*command, "-std=c++17", *WARNINGS, str(source), "-o", str(program)]
-    built = subprocess.run(flags, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, f"{' '.join(flags)}\n{built.stderr[:8000]}"
+    _run(flags, source.with_suffix(".log"))
     data.write_bytes(b"".join(array.tobytes() for job in jobs for array in job.inputs))
-    ran = subprocess.run(
-        [str(program), str(data), str(results)], capture_output=True, text=True, check=False
-    )
-    assert ran.returncode == 0, f"{source}: exit {ran.returncode}\n...{ran.stderr[-6000:]}"
+    _run([str(program), str(data), str(results)], source.with_suffix(".log"))
     found = _read_results(jobs, results.read_bytes())
-    for path in (source, program, data, results):
+    for path in (source, program, data, results, source.with_suffix(".log")):
         path.unlink()
     return found
+
+
+def _run(command: Sequence[str], log: Path) -> None:
+    """Runs a program; what it prints goes through a file, since it can be arbitrarily long."""
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
+        )
+    if done.returncode != 0:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        shown = text if len(text) < 6000 else f"{text[:3000]}\n[...]\n{text[-3000:]}"
+        raise AssertionError(f"exit {done.returncode}: {' '.join(command)}\n{shown}")
 
 
 def _program_text(jobs: Sequence[Job]) -> str:
@@ -170,7 +180,7 @@ def _program_text(jobs: Sequence[Job]) -> str:
             f"cases::{view.name}::evaluate({', '.join([*arguments, 'ws'])}); }});\n  }}"
         )
     library = render_library_source("cases", [job.view for job in jobs])
-    return library + _MAIN.replace("%s", "\n".join(calls))
+    return library + _MAIN.replace("@CALLS@", "\n".join(calls))
 
 
 def _read_results(jobs: Sequence[Job], data: bytes) -> dict[str, list[np.ndarray]]:
