@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from anvil_jax.kernels.adapter import UOp
-from anvil_jax.kernels.buffers import Buffer
+from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.values import Constant, Elements, Pull, Value, dense_strides
 

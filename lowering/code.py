@@ -15,12 +15,12 @@ from jax.extend import core
 from anvil_jax.dtypes import element_type
 from anvil_jax.errors import LoweringError
 from anvil_jax.kernels.adapter import Ops, UOp
-from anvil_jax.kernels.buffers import Buffer
 from anvil_jax.kernels.expression import Expressions, Number
 from anvil_jax.kernels.program import (
     Argument,
     Block,
     BreakUnless,
+    Buffer,
     Call,
     For,
     Forever,

@@ -7,13 +7,16 @@ them, so that new state may depend on old state in any order.
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 from jax import lax
-from jax.extend.core import Jaxpr, JaxprEqn
+from jax import numpy as jnp
+from jax.extend.core import Jaxpr, JaxprEqn, jaxpr_as_fun
 
 from anvil_jax.kernels.adapter import UOp
-from anvil_jax.kernels.buffers import Buffer
+from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.assembly import join, row
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
@@ -88,18 +91,12 @@ def _copied(lowering: Lowering, value: Pull) -> Pull:
     return lowering.view(buffer, value.shape)
 
 
-def _leaves(tree: object) -> int:
-    """Number of arrays in one part of a scan's ``ft_in`` (None stands for one array)."""
-    parts = getattr(tree, "elts", tree)
-    return 1 if parts is None else sum(_leaves(p) for p in parts)  # type: ignore[union-attr]
-
-
 def scan_arity(eqn: JaxprEqn) -> tuple[int, int]:
     """Number of constants and of carries of a scan equation."""
     if "num_consts" in eqn.params:
         return eqn.params["num_consts"], eqn.params["num_carry"]
-    consts, carry, _ = getattr(eqn.params["ft_in"], "elts", eqn.params["ft_in"])
-    return _leaves(consts), _leaves(carry)
+    consts, carry, _ = eqn.params["ft_in"].unpack()
+    return len(consts), len(carry)
 
 
 @register(lax.scan_p)
@@ -166,16 +163,48 @@ def while_loop(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Sequence[
     """A loop whose number of trips depends on values."""
     p = eqn.params
     split = p["cond_nconsts"]
-    cond_consts = [lowering.settle(v) for v in operands[:split]]
-    body_consts = [lowering.settle(v) for v in operands[split : split + p["body_nconsts"]]]
+    num_consts = split + p["body_nconsts"]
+    consts = [lowering.settle(v) for v in operands[:num_consts]]
     condition, body = p["cond_jaxpr"], p["body_jaxpr"]
-    state = _State(lowering, operands[split + p["body_nconsts"] :])
+    cond_consts, body_consts = consts[:split], consts[split:]
+    if aval_shape(condition.out_avals[0]):
+        condition, body, body_consts = *_joint_loop(eqn), consts
+    state = _State(lowering, operands[num_consts:])
     with lowering.forever():
         carried = state.read()
         (go_on,) = lowering.run(condition.jaxpr, condition.consts, [*cond_consts, *carried])
         lowering.break_unless(lowering.scalar(go_on))
         state.write(lowering.run(body.jaxpr, body.consts, [*body_consts, *carried]))
     return state.results()
+
+
+def _joint_loop(eqn: JaxprEqn) -> tuple[Jaxpr, Jaxpr]:
+    """Condition and body of a batch of loops (`jax.vmap`) as one loop.
+
+    It goes on while any of them does; those that have ended keep their state. The body takes the
+    constants of both.
+    """
+    split, rest = eqn.params["cond_nconsts"], eqn.params["body_nconsts"]
+    goes_on, step = (jaxpr_as_fun(eqn.params[k]) for k in ("cond_jaxpr", "body_jaxpr"))
+
+    def condition(*operands: jax.Array) -> jax.Array:
+        return jnp.any(goes_on(*operands)[0])
+
+    def body(*operands: jax.Array) -> list[jax.Array]:
+        carried = operands[split + rest :]
+        on = goes_on(*operands[:split], *carried)[0]
+        return [
+            jnp.where(on.reshape(on.shape + (1,) * (new.ndim - on.ndim)), new, old)
+            for new, old in zip(step(*operands[split:]), carried, strict=True)
+        ]
+
+    avals: list[Any] = [v.aval for v in eqn.invars]
+    structs = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in avals]
+    with jax.enable_x64(True):
+        return (
+            jax.make_jaxpr(condition)(*structs[:split], *structs[split + rest :]),
+            jax.make_jaxpr(body)(*structs),
+        )
 
 
 @register(lax.cond_p)

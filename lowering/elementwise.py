@@ -126,6 +126,7 @@ _TABLE: tuple[tuple[object, Operation], ...] = (
     (lax.ge_p, _expression(lambda ex, a, b: _less_equal(ex, b, a))),
     ("lt_to", _expression(lambda ex, a, b: _less(ex, _total_key(ex, a), _total_key(ex, b)))),
     ("le_to", _expression(lambda ex, a, b: _less_equal(ex, _total_key(ex, a), _total_key(ex, b)))),
+    ("eq_to", _expression(lambda ex, a, b: ex.equal(_total_key(ex, a), _total_key(ex, b)))),
     (lax.and_p, _bitwise(Ops.AND)),
     (lax.or_p, _bitwise(Ops.OR)),
     (lax.xor_p, _bitwise(Ops.XOR)),
@@ -199,6 +200,20 @@ def power(lowering: Lowering, eqn: JaxprEqn, x: Value, y: Value) -> Value:
         return ex.intrinsic("pow", dtype, a, ex.cast(b, dtype))
 
     return lowering.elementwise(apply, eqn, x, y, cost=INTRINSICS["pow"].cost)
+
+
+@register("polynomial")
+def polynomial(lowering: Lowering, eqn: JaxprEqn, x: Value, *coefficients: Value) -> Value:
+    """``sum(c[k] * x**k)`` by Horner's rule; the coefficients are ordered from the constant."""
+    ex = lowering.ex
+
+    def apply(a: UOp, *terms: UOp) -> UOp:
+        total = terms[-1]
+        for term in reversed(terms[:-1]):
+            total = ex.add(ex.mul(total, a), term)
+        return total
+
+    return lowering.elementwise(apply, eqn, x, *coefficients, cost=2 * len(coefficients))
 
 
 @register(lax.round_p)

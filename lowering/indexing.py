@@ -16,8 +16,8 @@ from jax.extend.core import JaxprEqn
 
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import UOp
-from anvil_jax.kernels.buffers import Buffer
-from anvil_jax.lowering.avals import aval_shape
+from anvil_jax.kernels.program import Buffer
+from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.registry import register
 from anvil_jax.lowering.values import Constant, Elements, Index, Pull, Value, dense_strides
@@ -364,7 +364,7 @@ _COMBINE: dict[str, Callable] = {
 def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates: Value) -> Value:
     """A copy of x with windows combined with updates; out-of-range windows are dropped."""
     ex = lowering.ex
-    combine = _COMBINE[eqn.primitive.name](ex)
+    combine = _combiner(lowering, eqn)
     window = _scatter_window(eqn, x.shape, updates.shape)
     mode = _mode(eqn)
     if math.prod(updates.shape) == 0:
@@ -396,6 +396,24 @@ def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates
         else:
             lowering.switch(inside, [lambda: None, write])
     return updated(lowering, out, x)
+
+
+def _combiner(lowering: Lowering, eqn: JaxprEqn) -> Callable[..., UOp]:
+    """What a scatter makes of an old element and its update; ``x.at[i].apply`` has its own."""
+    body = eqn.params["update_jaxpr"]
+    if eqn.primitive is not lax.scatter_p or body is None:
+        return _COMBINE[eqn.primitive.name](lowering.ex)
+    consts = eqn.params["update_consts"]
+
+    def apply(*nodes: UOp) -> UOp:
+        dtypes = [aval_dtype(v.aval) for v in body.invars]
+        operands = [
+            Elements(np.array(n, dtype=object), d) for n, d in zip(nodes, dtypes, strict=True)
+        ]
+        (result,) = lowering.run(body, consts, operands)
+        return lowering.scalar(result)
+
+    return apply
 
 
 def _is_true(node: UOp) -> bool:

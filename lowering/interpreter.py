@@ -14,8 +14,7 @@ from jax.extend import core
 
 from anvil_jax.errors import AnvilError, LoweringError, UnsupportedPrimitiveError
 from anvil_jax.kernels.adapter import Ops
-from anvil_jax.kernels.buffers import Buffer
-from anvil_jax.kernels.program import Program
+from anvil_jax.kernels.program import Buffer, Program
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.code import Code
 from anvil_jax.lowering.implementation import trace_implementation

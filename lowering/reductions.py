@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from jax import lax
@@ -10,8 +11,8 @@ from jax.extend.core import JaxprEqn
 
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
-from anvil_jax.kernels.buffers import Buffer
 from anvil_jax.kernels.expression import Expressions, is_float
+from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.registry import register
@@ -33,11 +34,17 @@ def _largest(dtype: str) -> object:
     return math.inf if kind == "f" else (True if kind == "b" else np.iinfo(dtype).max)
 
 
-def _xor(ex: Expressions) -> Callable[[UOp, UOp], UOp]:
-    def combine(a: UOp, b: UOp) -> UOp:
-        return ex.not_equal(a, b) if dtype_name(a) == "bool" else ex.bitwise(Ops.XOR, a, b)
+def _ones(dtype: str) -> object:
+    """All bits set."""
+    return True if dtype == "bool" else int(np.invert(np.zeros((), dtype)))
 
-    return combine
+
+def _bits(ex: Expressions, op: Ops, a: UOp, b: UOp) -> UOp:
+    """AND, OR or XOR of integers or bools."""
+    if dtype_name(a) != "bool":
+        return ex.bitwise(op, a, b)
+    logical = {Ops.AND: ex.logical_and, Ops.OR: ex.logical_or, Ops.XOR: ex.not_equal}
+    return logical[op](a, b)
 
 
 _REDUCERS: dict[object, tuple[Callable[[Expressions], Combine], Callable[[str], object]]] = {
@@ -45,9 +52,9 @@ _REDUCERS: dict[object, tuple[Callable[[Expressions], Combine], Callable[[str], 
     lax.reduce_prod_p: (lambda ex: ex.mul, lambda _: 1),
     lax.reduce_max_p: (lambda ex: ex.maximum, _smallest),
     lax.reduce_min_p: (lambda ex: ex.minimum, _largest),
-    lax.reduce_and_p: (lambda ex: ex.logical_and, lambda _: True),
-    lax.reduce_or_p: (lambda ex: ex.logical_or, lambda _: False),
-    lax.reduce_xor_p: (_xor, lambda _: 0),
+    lax.reduce_and_p: (lambda ex: partial(_bits, ex, Ops.AND), _ones),
+    lax.reduce_or_p: (lambda ex: partial(_bits, ex, Ops.OR), lambda _: 0),
+    lax.reduce_xor_p: (lambda ex: partial(_bits, ex, Ops.XOR), lambda _: 0),
 }
 
 
@@ -75,7 +82,7 @@ def reduce_axes(
     start = lowering.ex.const(identity, x.dtype)
     if lowering.is_scalar(x.shape, x):
         elements = np.moveaxis(lowering.elements(x), tuple(axes), range(len(axes)))
-        columns = elements.reshape((-1, *kept))
+        columns = elements.reshape((math.prod(elements.shape[: len(axes)]), *kept))
         out = np.empty(kept, dtype=object)
         for place in np.ndindex(*kept):
             column = [columns[(k, *place)] for k in range(len(columns))]

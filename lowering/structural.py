@@ -107,7 +107,7 @@ def stack(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Value:
 @register(lax.pad_p)
 def pad(lowering: Lowering, eqn: JaxprEqn, x: Value, filler: Value) -> Value:
     """Adds (or, negative, removes) elements around and between the elements of x."""
-    config = eqn.params["padding_config"]
+    config = [tuple(map(int, axis)) for axis in eqn.params["padding_config"]]
     shape = aval_shape(eqn.outvars[0].aval)
     kept = [
         [(i, lo + i * (step + 1)) for i in range(n) if 0 <= lo + i * (step + 1) < extent]

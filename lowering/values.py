@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from anvil_jax.kernels.adapter import UOp
-from anvil_jax.kernels.buffers import Buffer
 from anvil_jax.kernels.expression import Expressions
+from anvil_jax.kernels.program import Buffer
 
 type Index = tuple[UOp, ...]
 

@@ -37,3 +37,32 @@ def test_quadrotor(compilers, tmp_path):
 def test_examples_are_short():
     for path in EXAMPLES.glob("*.py"):
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 60, path.name
+
+
+DOCS = EXAMPLES.parent / "docs"
+PAGES = sorted(
+    path for path in DOCS.rglob("*.md") if "```python" in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_code_in_the_documentation_runs(page, compilers, tmp_path):
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
+    script = tmp_path / f"{page.stem}_page.py"
+    script.write_text("\n".join(blocks), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_in_the_documentation_lead_somewhere():
+    broken = [
+        f"{page.name}: {target}"
+        for page in [DOCS.parent / "README.md", *DOCS.rglob("*.md")]
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert broken == []

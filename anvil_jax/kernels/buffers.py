@@ -1,56 +1,12 @@
-"""Storage: what programs read and write, and how the workspace is laid out."""
+"""How the workspace is laid out: buffers that are never needed together share memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from anvil_jax.dtypes import ELEMENT_TYPES
-
-if TYPE_CHECKING:
-    from anvil_jax.kernels.program import Block
-
-Space = Literal["input", "output", "constant", "intermediate"]
+from anvil_jax.kernels.program import Buffer
 
 ALIGNMENT = 64
 """Bytes; the widest vector register, so that every workspace buffer may be loaded aligned."""
-
-
-@dataclass(eq=False, slots=True)
-class Buffer:
-    """A flat array of one dtype. Identity is the key: two buffers are never equal.
-
-    Attributes:
-        dtype: NumPy dtype name.
-        size: number of elements.
-        space: where it lives; intermediates become local arrays or workspace slices.
-        position: index among inputs or outputs.
-        data: contents of a constant.
-        scope: block in which its contents are complete; loads may not move out of it.
-        base: the buffer whose storage this one shares (loop carries, as seen from a loop body).
-        mutable: storage is overwritten while loads of this buffer are alive, so each load must be
-            a statement of its own, never repeated at its uses.
-    """
-
-    dtype: str
-    size: int
-    space: Space
-    position: int = -1
-    data: np.ndarray | None = None
-    scope: "Block | None" = None
-    base: "Buffer | None" = None
-    mutable: bool = False
-
-    @property
-    def storage(self) -> "Buffer":
-        """The buffer that owns the memory."""
-        return self if self.base is None else self.base.storage
-
-    @property
-    def nbytes(self) -> int:
-        """Size in bytes."""
-        return self.size * (ELEMENT_TYPES[self.dtype].bits // 8)
 
 
 @dataclass(slots=True)

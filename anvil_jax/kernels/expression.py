@@ -24,7 +24,7 @@ import numpy as np
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels import index_arithmetic
 from anvil_jax.kernels.adapter import INDEX, Ops, UOp, dtype_name, dtype_of
-from anvil_jax.kernels.buffers import Buffer
+from anvil_jax.kernels.program import Buffer
 
 type Number = float | int | bool
 
@@ -321,10 +321,14 @@ class Expressions:
                     return self.const(True, "bool")
                 if low[0] >= high[1]:
                     return self.const(False, "bool")
+        if _is_limit(b, "min") or _is_limit(a, "max"):
+            return self.const(False, "bool")
         return self._compare(Ops.CMPLT, None, lambda x, y: x < y, a, b)
 
     def less_equal(self, a: UOp, b: UOp) -> UOp:
         """``a <= b``, false if either is NaN."""
+        if _is_limit(b, "max") or _is_limit(a, "min"):
+            return self.const(True, "bool")
         return self._compare(Ops.CUSTOM, "le", lambda x, y: x <= y, a, b)
 
     def equal(self, a: UOp, b: UOp) -> UOp:
@@ -433,6 +437,14 @@ class Expressions:
     def to_index(self, a: UOp) -> UOp:
         """An integer value as an index (the caller has clamped it to 32 bits)."""
         return a if a.dtype is INDEX else self.cast(a, "index")
+
+
+def _is_limit(node: UOp, which: str) -> bool:
+    """Whether a node is the smallest (``min``) or largest (``max``) integer of its dtype."""
+    dtype = dtype_name(node)
+    if node.op is not Ops.CONST or dtype == "index" or ELEMENT_TYPES[dtype].kind not in "iu":
+        return False
+    return node.arg == getattr(np.iinfo(dtype), which)
 
 
 def _converted(value: Number, dtype: str) -> Number:

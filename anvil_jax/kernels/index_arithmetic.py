@@ -4,17 +4,30 @@ Indices are exact integers that never overflow, so unlike user arithmetic they m
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
-
-if TYPE_CHECKING:
-    from anvil_jax.kernels.expression import Expressions
 
 type Bounds = tuple[int, int] | None
 
 
-def simplified_sum(ex: "Expressions", a: UOp, b: UOp) -> UOp | None:
+class Builder(Protocol):
+    """What is needed to build an address; `expression.Expressions` is one."""
+
+    def index(self, value: int) -> UOp:
+        """A literal."""
+        ...
+
+    def add(self, a: UOp, b: UOp) -> UOp:
+        """A sum."""
+        ...
+
+    def mul(self, a: UOp, b: UOp) -> UOp:
+        """A product."""
+        ...
+
+
+def simplified_sum(ex: Builder, a: UOp, b: UOp) -> UOp | None:
     """Keeps sums as (...) + constant, the constant last and only once; None if nothing to do."""
     if b.op is Ops.CONST:
         if a.op is Ops.ADD and a.src[1].op is Ops.CONST:
@@ -26,7 +39,7 @@ def simplified_sum(ex: "Expressions", a: UOp, b: UOp) -> UOp | None:
     return None
 
 
-def simplified_product(ex: "Expressions", a: UOp, b: UOp) -> UOp | None:
+def simplified_product(ex: Builder, a: UOp, b: UOp) -> UOp | None:
     """Distributes a constant factor over sums and merges it with another; None if neither."""
     if b.op is not Ops.CONST:
         return None
@@ -37,7 +50,7 @@ def simplified_product(ex: "Expressions", a: UOp, b: UOp) -> UOp | None:
     return None
 
 
-def split_multiples(ex: "Expressions", a: UOp, divisor: int) -> tuple[UOp, UOp]:
+def split_multiples(ex: Builder, a: UOp, divisor: int) -> tuple[UOp, UOp]:
     """``a == whole * divisor + rest``, taking the terms divisible by `divisor` into whole."""
     whole, rest = ex.index(0), ex.index(0)
     pending = [a]

@@ -6,9 +6,14 @@ through a `Buffer`, so the statements below are all there are.
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
+import numpy as np
+
+from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import UOp
-from anvil_jax.kernels.buffers import Buffer
+
+type Space = Literal["input", "output", "constant", "intermediate"]
 
 
 @dataclass(eq=False, slots=True)
@@ -23,6 +28,42 @@ class Block:
     def depth(self) -> int:
         """Number of enclosing blocks."""
         return 0 if self.parent is None else self.parent.depth + 1
+
+
+@dataclass(eq=False, slots=True)
+class Buffer:
+    """A flat array of one dtype. Identity is the key: two buffers are never equal.
+
+    Attributes:
+        dtype: NumPy dtype name.
+        size: number of elements.
+        space: where it lives; intermediates become local arrays or workspace slices.
+        position: index among inputs or outputs.
+        data: contents of a constant.
+        scope: block in which its contents are complete; loads may not move out of it.
+        base: the buffer whose storage this one shares (loop carries, as seen from a loop body).
+        mutable: storage is overwritten while loads of this buffer are alive, so each load must be
+            a statement of its own, never repeated at its uses.
+    """
+
+    dtype: str
+    size: int
+    space: Space
+    position: int = -1
+    data: np.ndarray | None = None
+    scope: Block | None = None
+    base: "Buffer | None" = None
+    mutable: bool = False
+
+    @property
+    def storage(self) -> "Buffer":
+        """The buffer that owns the memory."""
+        return self if self.base is None else self.base.storage
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.size * (ELEMENT_TYPES[self.dtype].bits // 8)
 
 
 @dataclass(eq=False, slots=True)

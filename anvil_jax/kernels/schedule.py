@@ -17,10 +17,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
-from anvil_jax.kernels.buffers import Buffer, Lifetime
+from anvil_jax.kernels.buffers import Lifetime
 from anvil_jax.kernels.program import (
     Block,
     BreakUnless,
+    Buffer,
     For,
     Forever,
     Program,

@@ -15,12 +15,13 @@ from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.emit.literals import literal, table
 from anvil_jax.emit.views import BufferView, FunctionView, TableView
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
-from anvil_jax.kernels.buffers import ALIGNMENT, Buffer
+from anvil_jax.kernels.buffers import ALIGNMENT
 from anvil_jax.kernels.expression import is_float
 from anvil_jax.kernels.program import (
     Argument,
     Block,
     BreakUnless,
+    Buffer,
     Call,
     For,
     Forever,

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
-from anvil_jax.kernels.buffers import Buffer, Lifetime, lay_out
+from anvil_jax.kernels.buffers import Lifetime, lay_out
 from anvil_jax.kernels.program import (
     Block,
     BreakUnless,
+    Buffer,
     Call,
     Program,
     Store,

@@ -145,8 +145,9 @@ inline void incomplete_gamma(T a, T x, T& lower, T& upper) {
   } else if (x < T(1) || x <= a) {
     T term = T(1);
     T sum = T(1);
-    for (T n = a + T(1); term > epsilon * sum; n += T(1)) {
-      term *= x / n;
+    // Bounded, because for a beyond 2^53 a + 1 is a.
+    for (int n = 1; n < 100000 && term > epsilon * sum; ++n) {
+      term *= x / (a + static_cast<T>(n));
       sum += term;
     }
     lower = gamma_density(a, x) * sum;

@@ -1,5 +1,7 @@
 """Primitives that call another function."""
 
+# ruff: noqa: E501 - a case is one line
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,10 @@ def _(size, batched, x):
 
 def _solve(matrix, b):
     return lax.custom_linear_solve(
-        lambda v: matrix @ v, b, lambda _, b: b / jnp.diag(matrix), lambda _, b: b / jnp.diag(matrix)
+        lambda v: matrix @ v,
+        b,
+        lambda _, b: b / jnp.diag(matrix),
+        lambda _, b: b / jnp.diag(matrix),
     )
 
 
@@ -70,6 +75,7 @@ CASES = (
     case("stop_gradient", lambda x: (lax.stop_gradient(x) * 2, jax.grad(lambda x: (lax.stop_gradient(x) * x).sum())(x)), _X),
     case("optimization_barrier", lambda x: lax.optimization_barrier((jnp.sin(x), x))[0] * 2, _X),
     case("linear_call", lambda x: jax.custom_derivatives.linear_call(lambda r, v: v * r, lambda r, v: v * r, 2.0, x), _X),
+    case("device_put", lambda x: jax.device_put(x * 2) + 1, _X),
     case("vmap_of_jit", jax.vmap(lambda x: _inner(x, x)[0]), _data.normal(5, 9)),
     case("relu", lambda x: (jax.nn.relu(x), jax.nn.gelu(x), jax.nn.silu(x), jax.nn.softplus(x), jax.nn.elu(x)), _X),
     case("gradients", lambda x: (jax.grad(lambda x: jnp.sum(jnp.tanh(x) ** 2))(x), jax.jacfwd(jnp.sin)(x), jax.jacrev(lambda x: x[::-1] * x)(x)), _X),

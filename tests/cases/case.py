@@ -5,11 +5,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 type Kernel = Literal["auto", "scalar", "tensor"]
 
 KERNELS: tuple[Kernel, ...] = ("auto", "scalar", "tensor")
+TENSOR: tuple[Kernel, ...] = ("auto", "tensor")
+"""For what would become thousands of scalar statements."""
+
+SCALAR_ELEMENTS = 100
+"""Input elements up to which a case is also written out element by element."""
+
 RTOL = {"float64": 1e-12, "float32": 1e-5}
 SCALE = 1e-3
 """Size below which errors are judged absolutely: results of cancellation."""
@@ -38,7 +45,10 @@ class Case:
 
 def case(name: str, function: Callable[..., Any], *inputs: Any, **options: Any) -> Case:
     """A row; the name may contain anything, it becomes an identifier."""
-    return Case(re.sub(r"\W+", "_", name).strip("_"), function, inputs, **options)
+    name = re.sub(r"\W+", "_", name.replace("-", "minus"))
+    if sum(np.size(leaf) for leaf in jax.tree.leaves(inputs)) > SCALAR_ELEMENTS:
+        options.setdefault("kernels", TENSOR)
+    return Case(name, function, inputs, **options)
 
 
 class Data:

@@ -1,5 +1,7 @@
 """Matrix products in every layout."""
 
+# ruff: noqa: E501 - a case is one line
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax

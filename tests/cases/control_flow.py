@@ -1,5 +1,7 @@
 """Loops that stay loops, and branches that stay branches."""
 
+# ruff: noqa: E501 - a case is one line
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,11 @@ def _costly(f):
 
 
 def _collatz(n):
-    return lax.while_loop(lambda s: s[0] > 1, lambda s: (jnp.where(s[0] % 2 == 0, s[0] // 2, 3 * s[0] + 1), s[1] + 1), (n, 0))
+    return lax.while_loop(
+        lambda s: s[0] > 1,
+        lambda s: (jnp.where(s[0] % 2 == 0, s[0] // 2, 3 * s[0] + 1), s[1] + 1),
+        (n, 0),
+    )
 
 
 def _sequence(step):
@@ -72,7 +78,7 @@ CASES = (
     case("scan_computed_inputs", lambda x, xs: lax.scan(lambda c, v: (c * 0.5 + v, c), x, jnp.sin(xs).T.reshape(20, 5)), _X, _XS),
     case("scan_empty_carry", lambda x, xs: lax.scan(lambda c, v: (c, v * 2), x, xs), np.zeros(0), _XS),
     case("scan_outputs_used", lambda x, xs: jnp.sum(lax.scan(lambda c, v: (c + v, c * v), x, xs)[1], 0), _X, _XS),
-    case("scan_wide_rnn", lambda w, h, xs: lax.scan(lambda h, v: (jnp.tanh(w @ h + v),) * 2, h, xs), _data.normal(33, 33) / 6, _data.normal(33), _data.normal(9, 33)),
+    case("scan_wide_rnn", lambda w, h, xs: lax.scan(lambda h, v: (jnp.tanh(w @ h + v), h), h, xs), _data.normal(33, 33) / 6, _data.normal(33), _data.normal(9, 33)),
     case("scan_unroll", lambda x, xs: lax.scan(lambda c, v: (c * 0.5 + v, c), x, xs, unroll=3), _X, _XS),
     case("nested_scan", lambda x: lax.scan(lambda c, _: (lax.fori_loop(0, 30, lambda i, y: jnp.sin(y) + y * 0.1, c), c.sum()), x, None, length=20), _X),
     case("nested_scan_inputs", lambda x, xs: lax.scan(lambda c, row: lax.scan(lambda d, v: (d * 0.5 + v, d), c, row), x, xs), np.array(1.0), _data.normal(15, 12)),
@@ -90,7 +96,7 @@ CASES = (
     case("fori_index", lambda x: lax.fori_loop(0, 30, lambda i, c: c + jnp.asarray(_TABLE)[i] * (i % 3), x), _data.normal(4)),
     case("while_newton", lambda a: lax.while_loop(lambda x: jnp.abs(x * x - a) > 1e-12, lambda x: 0.5 * (x + a / x), a), np.array(2.0)),
     case("while_no_trip", lambda x: lax.while_loop(lambda x: x[0] > 1e9, lambda x: x * 2, x), _X),
-    case("while_captures", lambda x, l, s: lax.while_loop(lambda c: jnp.sum(c * c) > l, lambda c: c * s, x), _X, np.array(1e-3), np.array(0.7)),
+    case("while_captures", lambda x, a, s: lax.while_loop(lambda c: jnp.sum(c * c) > a, lambda c: c * s, x), _X, np.array(1e-3), np.array(0.7)),
     case("while_collatz", lambda n: (_collatz(n), _collatz(n + 1)), np.array(27)),
     case("while_vmapped", jax.vmap(lambda n: _collatz(n)[1]), np.array([1, 7, 27, 6, 0])),
     case("while_vmapped_floats", jax.vmap(lambda a: lax.while_loop(lambda s: (jnp.abs(s[0] ** 2 - a) > 1e-12) & (s[1] < 50), lambda s: (s[0] - (s[0] ** 2 - a) / (2 * s[0]), s[1] + 1), (a + 1, 0))), np.array([2.0, 3.0, 50.0])),

@@ -1,5 +1,7 @@
 """Running sums, products, extrema and log-sum-exps."""
 
+# ruff: noqa: E501 - a case is one line
+
 import jax.numpy as jnp
 import numpy as np
 from jax import lax

@@ -1,5 +1,7 @@
 """Arithmetic, comparison, logic, conversion and transcendental functions of single elements."""
 
+# ruff: noqa: E501 - a case is one line
+
 from functools import partial
 
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ SPECIAL = np.array(
 )
 FINITE = np.array([0.3, -0.7, 0.999, -1e-5, 1e-9, 0.0, -0.0, 1.0, -1.0])
 POSITIVE = np.array([0.1, 0.5, 1.0, 1.5, 2.0, 7.3, 20.0, np.nan, np.inf])
-_PAIR = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -2.5, 3.0, 1e30, 7.0])
+_PAIR = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, -2.5, 3.0])
 LEFT, RIGHT = (m.reshape(-1) for m in np.meshgrid(_PAIR, _PAIR))
 
 _UNARY = {
@@ -73,7 +75,9 @@ def _integers(dtype: str) -> list[Case]:
         case(f"none_{dtype}", lambda x: (x + 1, x * 2), a[:0]),
     ]
     if dtype in SIGNED:
-        rows.append(case(f"shift_back_{dtype}", partial(_all, _SHIFTS), a[:8], negative.astype(dtype)))
+        rows.append(
+            case(f"shift_back_{dtype}", partial(_all, _SHIFTS), a[:8], negative.astype(dtype))
+        )
     return rows
 
 
@@ -83,7 +87,9 @@ def _values(dtype: str) -> np.ndarray:
         return np.array([True, False, True])
     if dtype in INTEGERS:
         return _data.whole_range(dtype, 20)
-    limits = [2.0**k * s + d for k in (7, 8, 15, 16, 31, 32, 63, 64) for s in (1, -1) for d in (0, 0.5)]
+    limits = [
+        2.0**k * s + d for k in (7, 8, 15, 16, 31, 32, 63, 64) for s in (1, -1) for d in (0, 0.5)
+    ]
     return np.array([*SPECIAL, 0.9999, -0.9999, 254.5, 1e30, -1e30, *limits]).astype(dtype)
 
 
@@ -156,9 +162,9 @@ CASES = (
     case("clamp_arrays", lax.clamp, _A, _B, _A + 0.3),
     case("clamp_crossed", lax.clamp, np.array(1.0), _A, np.array(-1.0)),
     case("clamp_integers", lax.clamp, np.int8(-3), _data.whole_range("int8", 9), np.int8(100)),
-    case("fold_zero", lambda x: (x + 0.0, x - 0.0, 0.0 - x, x + (-0.0), x * 0.0, x * -1.0, -0.0 - x, 0.0 * -x), SPECIAL, signed=True),
+    case("fold_zero", lambda x: (x - 0.0, 0.0 - x, x + (-0.0), x * 0.0, x * -1.0, -0.0 - x, 0.0 * -x), SPECIAL, signed=True),
     case("fold_one", lambda x: (x * 1.0, x / 1.0, x / -1.0, x / 2.0, x / 3.0, x / 1024.0, 1.0 / x), SPECIAL, signed=True),
-    case("fold_signs", lambda x, y: (-x * y, x * -y, -x * -y, -(x * y), -(x - y), -x + y, x - (-y), -x - y, -x / y, x / -y, -(-x), -(2.0 * x)), LEFT, RIGHT, signed=True),
+    case("fold_signs", lambda x, y: (-x * y, x * -y, -x * -y, -(x * y), -(x - y), -x + y, x - (-y), -x - y, -x / y, x / -y, lax.neg(-x), -(2.0 * x)), LEFT, RIGHT, signed=True),
     case("fold_odd_even", lambda x: (jnp.sin(-x), jnp.cos(-x), jnp.tanh(-x), jnp.abs(-x), jnp.arctan(-x), jnp.cosh(-x)), FINITE, signed=True),
     case("fold_same", lambda x: (x - x, x / x, x == x, x < x, jnp.maximum(x, x), x * x, jnp.where(x > 0, x, x)), SPECIAL, signed=True),
     case("fold_constants", lambda x: x * 0 + (jnp.sin(jnp.float64(0.3)) + jnp.exp(jnp.float64(2.0)) / 3 - jnp.sqrt(jnp.float64(2))), FINITE),
@@ -169,7 +175,7 @@ CASES = (
     case("broadcast_unit", lambda a, x: x * a, _data.normal(1, 1), _LARGE),
     case("outer", lambda a, b: jnp.sin(a)[:, None] * b[None, :] + a[:, None], _data.normal(19), _data.normal(7)),
     case("chain", lambda x, y: jnp.tanh(jnp.sin(x) * y + jnp.exp(-x * x)) / (1 + y * y), _LARGE, _OTHER),
-    case("deep_chain", lambda x: [x := jnp.sin(x) + 0.1 * x for _ in range(40)][-1], _data.normal(50)),
+    case("deep_chain", lambda x: [x := jnp.sin(x) + 0.1 * x for _ in range(40)][-1], _data.normal(33)),
     case("shared_expensive", lambda x: (jnp.exp(x) + 1, jnp.exp(x) * 2, jnp.exp(x).sum()), _LARGE),
     case("sincos", lambda x: jnp.sin(x) * jnp.cos(x) + jnp.sin(2 * x), _LARGE),
     case("mixed_dtypes", lambda x, y, z: (x.astype("float64") * y + z, z.astype("float32") * x, z > x), _data.normal(5, dtype="float32"), _data.normal(5), np.arange(5, dtype="int32")),
@@ -177,8 +183,8 @@ CASES = (
     case("size_zero", lambda x, y: (jnp.sin(x) + y, x > 0, x.astype("int8")), np.zeros((0, 3)), np.zeros((0, 3))),
     case("size_one", lambda x, y: (jnp.sin(x) + y, x * y), _data.normal(1, 1, 1), _data.normal(1, 4, 1)),
     case("float32_chain", lambda x: jnp.exp(-x) * jnp.sqrt(jnp.abs(x)) + 1 / 3, _data.normal(7, 9, dtype="float32")),
-    case("reduce_precision", lambda x: lax.reduce_precision(x, 8, 10), _data.normal(11)),
     case("angle_functions", lambda x: (jnp.degrees(x), jnp.radians(x), jnp.sinc(x), jnp.hypot(x, 1.0)), _data.normal(11)),
+    case("polynomial", lambda x, c: (jnp.polyval(c, x), lax.polynomial(x, (1.0, c[0], 2.0, c[1])), lax.polynomial(x, (c[2],))), _data.normal(11), _data.normal(4)),
     case("numpy_rounding", lambda x: (jnp.trunc(x), jnp.round(x, 1), jnp.rint(x), jnp.fmod(x, 2.0), jnp.remainder(x, 2.0), jnp.floor_divide(x, 0.7)), _data.normal(11) * 5),
     case("numpy_logarithms", lambda x: (jnp.logaddexp(x, 1.0), jnp.log10(jnp.abs(x)), jnp.logaddexp2(x, 0.5)), _data.normal(11)),
     case("numpy_tests", lambda x: (jnp.isnan(x), jnp.isinf(x), jnp.signbit(x), jnp.nan_to_num(x, posinf=3.0), jnp.isclose(x, 1.0)), SPECIAL),

@@ -1,5 +1,7 @@
 """Reading and writing at computed positions, in every mode."""
 
+# ruff: noqa: E501 - a case is one line
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ _X, _BIG, _CUBE = _data.normal(6, 4), _data.normal(40, 30), _data.normal(5, 7, 3
 _I = np.array([3, 0, 2], dtype="int32")
 _OUT = np.array([7, -2, -9, 3, 5, 6, -7, -6])
 _MANY = _data.integers(-50, 60, 25)
-_MODES = ("clip", "fill", "promise_in_bounds", "wrap", "drop")
+_MODES = ("clip", "fill", "promise_in_bounds")
 _PERMUTATION = _data.shuffled(40)
 _KEYS = _data.integers(0, 6, 9)
 
@@ -44,7 +46,7 @@ _SCATTERS = {
 _UPDATES = _data.normal(5, 2, 2)
 
 CASES = (
-    case("static_rows", lambda x: (x[np.array([3, 0, 2])], x[[1, 1, -1]], x[:, np.array([0, 3, 0])]), _X),
+    case("static_rows", lambda x: (x[np.array([3, 0, 2])], x[np.array([1, 1, -1])], x[:, np.array([0, 3, 0])]), _X),
     case("static_pairs", lambda x: (x[np.array([3, 0]), np.array([1, 2])], x[np.ix_([0, 5], [1, 3])]), _X),
     case("static_elements", lambda x: (x[2, 3], x[-1], x[..., 0], x[4:1:-1, ::2]), _X),
     case("static_regular", lambda x: (x[np.arange(0, 40, 7)], x[:, np.arange(29, 0, -3)], x[np.arange(3)[:, None], np.arange(4)]), _BIG),
@@ -62,12 +64,12 @@ CASES = (
     case("dynamic_computed", lambda x, i: jnp.sin(x * 2)[i + 1] + x[i * 2], _BIG, _I),
     case("dynamic_many", lambda x, i: (jnp.take(x, i, axis=0), x[i]), _BIG, _MANY),
     case("dynamic_after_structure", lambda x, i: (x.T[i], x[::-1][i], x[::2, 1:][:, i]), _BIG, _I),
-    *(case(f"out_of_range_{m}", lambda x, i, m=m: x.at[i].get(mode=m), _data.normal(6), np.arange(6)[::-1].copy() if m == "promise_in_bounds" else _OUT) for m in _MODES if m != "drop"),
-    *(case(f"out_of_range_rows_{m}", lambda x, i, m=m: x.at[i].get(mode=m), _BIG, _data.integers(0, 40, 9) if m == "promise_in_bounds" else _MANY) for m in _MODES if m != "drop"),
+    *(case(f"out_of_range_{m}", lambda x, i, m=m: x.at[i].get(mode=m), _data.normal(6), np.arange(6)[::-1].copy() if m == "promise_in_bounds" else _OUT) for m in _MODES),
+    *(case(f"out_of_range_rows_{m}", lambda x, i, m=m: x.at[i].get(mode=m), _BIG, _data.integers(0, 40, 9) if m == "promise_in_bounds" else _MANY) for m in _MODES),
     case("fill_value", lambda x, i: (x.at[i].get(mode="fill", fill_value=-3.0), x.astype("int8").at[i].get(mode="fill"), x.astype("uint16").at[i].get(mode="fill")), np.arange(6.0), _OUT),
     case("fill_value_bool", lambda x, i: x.at[i].get(mode="fill"), np.zeros(6, bool), _OUT),
-    *(case(f"index_{d}", lambda x, i: (x.at[i].get(mode="clip"), x.at[i].get(mode="fill", fill_value=9.0), x[i]), _data.normal(200), _data.whole_range(d, 12)) for d in INTEGERS),
-    case("take_along_axis", lambda x, i: (jnp.take_along_axis(x, i, 1), jnp.take_along_axis(x.T, i[:4, :3] % 4, 0)), _X, _data.integers(0, 4, 6, 5)),
+    *(case(f"index_{d}", lambda x, i: (x.at[i].get(mode="clip"), x.at[i].get(mode="fill", fill_value=9.0), x[i]), _data.normal(100), _data.whole_range(d, 12)) for d in INTEGERS),
+    case("take_along_axis", lambda x, i: (jnp.take_along_axis(x, i, 1), jnp.take_along_axis(x.T, i[:4, :6] % 4, 0)), _X, _data.integers(0, 4, 6, 6)),
     case("gather_window", lambda x, i: _gather(x, i, _WINDOW, (2, 3), mode="clip"), _X, _STARTS),
     case("gather_window_fill", lambda x, i: _gather(x, i, _WINDOW, (2, 2), mode="fill", fill_value=7.0), _X, _STARTS),
     case("gather_window_large", lambda x, i: _gather(x, i * 5, _WINDOW, (7, 9), mode="fill", fill_value=7.0), _BIG, _STARTS),
@@ -85,7 +87,7 @@ CASES = (
     *(case(f"scatter_rows_{n}", lambda x, i, u, n=n: getattr(x.at[i], n)(u), _BIG, _data.shuffled(40)[:9] if n == "set" else _data.integers(-45, 45, 60), _data.normal(9, 30) if n == "set" else _data.normal(60, 30)) for n in ("set", "add", "subtract", "multiply", "min", "max")),
     case("scatter_promise", lambda x, i: x.at[i].set(3.0, mode="promise_in_bounds"), _X, _I),
     case("scatter_scalar", lambda x, i: (x.at[i].set(5.0), x.at[i, 2].add(1.5), x.at[:, i].multiply(2.0)), _X, np.array(-2)),
-    case("scatter_out_of_range", lambda x, i: (x.at[i].add(2.0, mode="drop"), x.at[i].add(2.0, mode="clip"), x.at[i].add(2.0, mode="wrap")), _data.normal(6), _OUT),
+    case("scatter_out_of_range", lambda x, i: (x.at[i].add(2.0, mode="drop"), x.at[i].add(2.0, mode="clip")), _data.normal(6), _OUT),
     case("scatter_duplicates", lambda x, i: (x.at[i].add(1.0), x.at[i].multiply(1.5), x.at[i].max(0.3)), _data.normal(6), _KEYS),
     case("scatter_static", lambda x: (x.at[2].set(5.0), x.at[1:3, ::2].add(1.0), x.at[np.array([0, 0, 2])].add(2.0), x.at[-1].multiply(3.0)), _X),
     case("scatter_static_large", lambda x: (x.at[2].set(5.0), x.at[1:30, ::2].add(1.0), x.at[np.array([0, 0, 2])].add(2.0)), _BIG),
@@ -103,7 +105,7 @@ CASES = (
     case("dynamic_slice_large", lambda x, s: (lax.dynamic_slice(x, (s, s * 0), (20, 25)) * 2, lax.dynamic_slice(jnp.sin(x), (s + 99, s - 99), (30, 12))), _BIG, np.array(3, dtype="int8")),
     case("dynamic_slice_static", lambda x: (lax.dynamic_slice(x, (2, -3), (2, 3)), lax.dynamic_slice(x, (9, 0), (2, 3))), _X),
     case("dynamic_slice_empty", lambda x, s: lax.dynamic_slice(x, (s, s), (0, 3)), _X, np.array(3)),
-    *(case(f"dynamic_slice_{d}", lambda x, s: (lax.dynamic_slice(x, (s[0],), (3,)), lax.dynamic_slice(x, (s[1],), (200,)), lax.dynamic_update_slice(x, x[:5] * 2, (s[2],))), _data.normal(300), _data.whole_range(d, 3)) for d in INTEGERS),
+    *(case(f"dynamic_slice_{d}", lambda x, s: (lax.dynamic_slice(x, (s[0],), (3,)), lax.dynamic_slice(x, (s[1],), (70,)), lax.dynamic_update_slice(x, x[:5] * 2, (s[2],))), _data.normal(120), _data.whole_range(d, 3)) for d in INTEGERS),
     case("dynamic_update_slice", lambda x, u, s: (lax.dynamic_update_slice(x, u, (s, s - 3)), lax.dynamic_update_slice(x, u, (s + 99, s - 99))), _X, _data.normal(2, 3), np.array(3)),
     case("dynamic_update_slice_large", lambda x, u, s: lax.dynamic_update_slice(x * 2, jnp.sin(u), (s, s - 3)) + x, _BIG, _data.normal(12, 13), np.array(30)),
     case("dynamic_update_slice_static", lambda x, u: lax.dynamic_update_slice(x, u, (4, -3)), _X, _data.normal(2, 3)),

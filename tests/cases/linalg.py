@@ -1,5 +1,7 @@
 """Factorisations and linear systems."""
 
+# ruff: noqa: E501 - a case is one line
+
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -1,5 +1,7 @@
 """Sorting along one axis, with passengers and several keys."""
 
+# ruff: noqa: E501 - a case is one line
+
 import jax
 import jax.numpy as jnp
 import numpy as np

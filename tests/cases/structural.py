@@ -1,5 +1,7 @@
 """Where elements go: reshape, transpose, slice, pad, concatenate, iota and relatives."""
 
+# ruff: noqa: E501 - a case is one line
+
 import itertools
 
 import jax.numpy as jnp

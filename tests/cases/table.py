@@ -13,6 +13,7 @@ from tests.cases import (
     reductions,
     sorting,
     structural,
+    windows,
 )
 from tests.cases.case import Case
 
@@ -23,6 +24,7 @@ TABLE: dict[str, tuple[Case, ...]] = {
     "cumulative": cumulative.CASES,
     "contraction": contraction.CASES,
     "indexing": indexing.CASES,
+    "windows": windows.CASES,
     "control_flow": control_flow.CASES,
     "calls": calls.CASES,
     "linalg": linalg.CASES,

@@ -174,7 +174,7 @@ def _program_text(jobs: Sequence[Job]) -> str:
         ]
         calls.append(
             f"  {{\n    const std::size_t sizes[] = {{{', '.join(map(str, [*sizes, 0]))}}};\n"
-            f"    run<{len(view.inputs)}, {len(view.outputs)}>(\"{view.name}\", sizes, "
+            f'    run<{len(view.inputs)}, {len(view.outputs)}>("{view.name}", sizes, '
             f"{view.workspace_nbytes},\n"
             f"        [](unsigned char** p, unsigned char* ws) {{ static_cast<void>(p); "
             f"cases::{view.name}::evaluate({', '.join([*arguments, 'ws'])}); }});\n  }}"
