@@ -19,6 +19,7 @@ from anvil_jax.lowering.values import Pull, Value
 def _call_batched(
     lowering: Lowering,
     outputs: Sequence[tuple[tuple[int, ...], str]],
+    header: str,
     function: str,
     operands: Sequence[Value],
     ranks: Sequence[int],
@@ -30,7 +31,8 @@ def _call_batched(
     Args:
         lowering: the program.
         outputs: shapes and dtypes of the results.
-        function: instantiated template of linalg.hpp.
+        header: file of the run-time function, without its ending.
+        function: instantiated template.
         operands: arrays with any number of leading batch axes.
         ranks: trailing axes that one call consumes, per operand.
         out_ranks: the same per result.
@@ -48,7 +50,7 @@ def _call_batched(
     with lowering.nest((batch,), parallel=True) as (k,):
         lowering.call(
             function,
-            "linalg.hpp",
+            f"{header}.hpp",
             [flattened(a, r).row(k) for a, r in zip(reads, ranks, strict=True)],
             [flattened(a, r).row(k) for a, r in zip(results, out_ranks, strict=True)],
             operations,
@@ -69,7 +71,7 @@ def cholesky(lowering: Lowering, eqn: JaxprEqn, a: Value) -> Value:
     """Lower Cholesky factor; NaN where the matrix is not positive definite."""
     n = a.shape[-1]
     (result,) = _call_batched(
-        lowering, _results(eqn), f"cholesky<{_ctype(a)}, {n}>", [a], [2], [2], n**3 // 3
+        lowering, _results(eqn), "cholesky", f"cholesky<{_ctype(a)}, {n}>", [a], [2], [2], n**3 // 3
     )
     return result
 
@@ -81,6 +83,7 @@ def lu(lowering: Lowering, eqn: JaxprEqn, a: Value) -> list[Pull]:
     return _call_batched(
         lowering,
         _results(eqn),
+        "lu",
         f"lu<{_ctype(a)}, {m}, {n}>",
         [a],
         [2],
@@ -94,7 +97,14 @@ def lu_pivots_to_permutation(lowering: Lowering, eqn: JaxprEqn, pivots: Value) -
     """Row exchanges as one permutation."""
     k, size = pivots.shape[-1], eqn.params["permutation_size"]
     (result,) = _call_batched(
-        lowering, _results(eqn), f"lu_pivots_to_permutation<{k}, {size}>", [pivots], [1], [1], k
+        lowering,
+        _results(eqn),
+        "lu",
+        f"lu_pivots_to_permutation<{k}, {size}>",
+        [pivots],
+        [1],
+        [1],
+        k,
     )
     return result
 
@@ -110,6 +120,7 @@ def triangular_solve(lowering: Lowering, eqn: JaxprEqn, a: Value, b: Value) -> V
     (result,) = _call_batched(
         lowering,
         _results(eqn),
+        "triangular",
         f"triangular_solve<{_ctype(a)}, {n}, {other}, {spelled}>",
         [a, b],
         [2, 2],
@@ -126,6 +137,7 @@ def geqrf(lowering: Lowering, eqn: JaxprEqn, a: Value) -> list[Pull]:
     return _call_batched(
         lowering,
         _results(eqn),
+        "qr",
         f"geqrf<{_ctype(a)}, {m}, {n}>",
         [a],
         [2],
@@ -142,6 +154,7 @@ def householder_product(lowering: Lowering, eqn: JaxprEqn, a: Value, taus: Value
     (result,) = _call_batched(
         lowering,
         _results(eqn),
+        "qr",
         f"householder_product<{_ctype(a)}, {m}, {n}, {k}>",
         [a, taus],
         [2, 1],
@@ -164,6 +177,7 @@ def qr(lowering: Lowering, eqn: JaxprEqn, a: Value) -> Sequence[Value]:
     packed, taus = _call_batched(
         lowering,
         [((*batch, m, n), dtype), ((*batch, k), dtype)],
+        "qr",
         f"geqrf<{_ctype(a)}, {m}, {n}>",
         [a],
         [2],
@@ -179,6 +193,7 @@ def qr(lowering: Lowering, eqn: JaxprEqn, a: Value) -> Sequence[Value]:
     (q,) = _call_batched(
         lowering,
         [((*batch, m, columns), dtype)],
+        "qr",
         f"householder_product<{_ctype(a)}, {m}, {columns}, {k}>",
         [wide, taus],
         [2, 1],
@@ -199,7 +214,14 @@ def eigh(lowering: Lowering, eqn: JaxprEqn, a: Value) -> list[Pull]:
     if not eqn.params["lower"]:
         a = a.transpose([*range(len(a.shape) - 2), len(a.shape) - 1, len(a.shape) - 2])
     return _call_batched(
-        lowering, outputs, f"symmetric_eigen<{_ctype(a)}, {n}>", [a], [2], [2, 1], 20 * n**3
+        lowering,
+        outputs,
+        "eigen",
+        f"symmetric_eigen<{_ctype(a)}, {n}>",
+        [a],
+        [2],
+        [2, 1],
+        20 * n**3,
     )
 
 
@@ -212,6 +234,7 @@ def tridiagonal_solve(
     (result,) = _call_batched(
         lowering,
         _results(eqn),
+        "triangular",
         f"tridiagonal_solve<{_ctype(b)}, {n}, {other}>",
         [low, diagonal, high, b],
         [1, 1, 1, 2],

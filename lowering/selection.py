@@ -1,7 +1,7 @@
 """Which kind of kernel a region of the jaxpr becomes: one table, one function per question.
 
-A *scalar* region keeps every array element as an expression of its own: structure is free, zeros
-and common subexpressions disappear, code grows with the number of elements. A *tensor* region
+A *scalar* region keeps every array element as an expression of its own: structure is free, common
+subexpressions disappear, code grows with the number of elements. A *tensor* region
 keeps arrays as loops over buffers: code size is independent of the extents, and contractions run
 in blocked kernels. Thresholds come from the measurements in docs/explanation/kernels.md.
 """

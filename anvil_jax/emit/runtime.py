@@ -41,7 +41,7 @@ def collect_runtime(names: Iterable[str], read: Callable[[str], str] | None = No
     """Join the headers `names` and all that they include.
 
     Args:
-        names: file names under ``templates/runtime``, e.g. ``linalg.hpp``.
+        names: file names under ``templates/runtime``, e.g. ``cholesky.hpp``.
         read: returns the text of a header; default reads the installed one.
 
     Raises:

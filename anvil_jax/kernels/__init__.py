@@ -2,5 +2,6 @@
 
 This room and `anvil_jax.lowering` are the only ones that know tinygrad, and they know it through
 `adapter.py` alone. Read in this order: `expression.py` (scalar expressions), `program.py` (blocks,
-loops, stores, native calls), `buffers.py` (workspace layout), `schedule.py` (where each expression goes).
+loops, stores, native calls), `schedule.py` (where each expression goes), `buffers.py` (workspace
+layout).
 """

@@ -388,7 +388,7 @@ def render(program: Program, name: str, signature: SignatureNames) -> FunctionVi
         runtime=tuple(sorted(printer.runtime)),
         workspace_nbytes=-(-layout.workspace_nbytes // ALIGNMENT) * ALIGNMENT,
         operations=count_operations(program, plan),
-        notes=(f"{len(printer.functions)} C++ functions, {loops} loops",),
+        notes=(f"C++ functions: {len(printer.functions)}. Loops: {loops}.",),
     )
 
 

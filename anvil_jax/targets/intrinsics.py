@@ -40,9 +40,11 @@ INTRINSICS: dict[str, Intrinsic] = {
         "elementary.hpp", 1, "rsqrt", "floor", "ceil", "round_even", "round_away", "sign",
         "maximum", "minimum", "nextafter", "is_finite", "abs",
     ),
+    **_family("erf_inv.hpp", 60, "erf_inv"),
+    **_family("bessel.hpp", 60, "bessel_i0e", "bessel_i1e"),
     **_family(
-        "special.hpp", 60, "lgamma", "digamma", "erf_inv", "bessel_i0e", "bessel_i1e", "igamma",
-        "igammac", "polygamma", "zeta", "regularized_incomplete_beta",
+        "gamma.hpp", 60, "lgamma", "digamma", "igamma", "igammac", "polygamma", "zeta",
+        "regularized_incomplete_beta",
     ),
     **_family(
         "integer.hpp", 1, "wrap_add", "wrap_sub", "wrap_mul", "wrap_neg", "int_div", "int_rem",

@@ -63,7 +63,7 @@ CASES = (
     *_layouts("small", 1, _data.normal),
     *_layouts("large", 5, _data.normal),
     *_layouts("float32", 3, _float32, rtol=1e-4),
-    *_layouts("computed", 3, _data.normal, jnp.sin),
+    *_layouts("computed", 5, _data.normal, jnp.sin),
     *(case(f"{d}", lambda a, b: (a @ b, lax.dot_general(a, b, (((0,), (1,)), ((), ())))), _data.whole_range(d, 6, 6), _data.whole_range(d, 6, 6)) for d in INTEGERS),
     *(case(f"large_{d}", lambda a, b: a @ b, _data.whole_range(d, 11, 23), _data.whole_range(d, 23, 13)) for d in INTEGERS),
     case("bool", lambda a, b: lax.dot(a, b), _data.booleans(3, 4), _data.booleans(4, 5)),

@@ -1,4 +1,4 @@
-"""linalg.hpp and its families against the primitives of jax.lax.linalg.
+"""The factorisation headers against the primitives of jax.lax.linalg.
 
 Factorisations are unique up to what the primitives fix (signs, pivots), so those are compared
 element by element; eigenvectors are judged by what they are for.
@@ -73,7 +73,10 @@ def sources(kind):
 
 @pytest.fixture(scope="module")
 def library(build):
-    return build(["linalg.hpp"], "\n".join(text for kind in FLOATS for text in sources(kind)))
+    return build(
+        ["cholesky.hpp", "lu.hpp", "triangular.hpp", "qr.hpp", "eigen.hpp"],
+        "\n".join(text for kind in FLOATS for text in sources(kind)),
+    )
 
 
 @pytest.fixture
