@@ -55,8 +55,10 @@ class Lowering(Code):
             for v in eqn.invars:
                 if not isinstance(v, core.Literal):
                     left[v] -= 1
-            needed = [value for var, value in env.items() if left[var] > 0]
-            results = self._equation(eqn, _ownership(eqn, operands, needed))
+            if any(isinstance(x, Pull) and x.owned for x in operands):
+                needed = [value for var, value in env.items() if left[var] > 0]
+                operands = _ownership(eqn, operands, needed)
+            results = self._equation(eqn, operands)
             for var, value in zip(eqn.outvars, results, strict=True):
                 env[var] = self.shared(value, uses[var])
             self.location = outer
