@@ -63,7 +63,7 @@ struct Buffer {
 //   out  out_vel: float64[2]
 //
 // Operations: 40. Workspace: 0 bytes.
-// 1 C++ functions, 0 loops
+// C++ functions: 1. Loops: 0.
 namespace step {
 
 using IN0_t = Buffer<const double, 2>;
@@ -95,7 +95,7 @@ void call(
 //   out  out: float64
 //
 // Operations: 12. Workspace: 0 bytes.
-// 1 C++ functions, 0 loops
+// C++ functions: 1. Loops: 0.
 namespace energy {
 
 using IN0_t = Buffer<const double, 2>;
