@@ -10,9 +10,8 @@ from anvil_jax.lowering.values import Value
 
 
 @register(
-    "jit", "pjit", "closed_call", "core_call", "call", "remat", "remat2", "checkpoint",
-    "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "composite", "run_state",
-    "custom_lin", "custom_vmap_call", "linear_call",
+    "jit", "closed_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+    "composite", "custom_vmap_call", "linear_call",
     consumes=True,
 )  # fmt: skip
 def call(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Sequence[Value]:

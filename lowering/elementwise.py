@@ -307,8 +307,8 @@ def clamp(lowering: Lowering, eqn: JaxprEqn, low: Value, x: Value, high: Value) 
 
 
 @register(
-    lax.copy_p, "stop_gradient", "optimization_barrier", "name", "sharding_constraint", "copy_p",
-    "pvary", "device_put", "mesh_cast", "reshard",
+    lax.copy_p, "stop_gradient", "optimization_barrier", "name", "sharding_constraint",
+    "device_put",
 )  # fmt: skip
 def identity(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> tuple[Value, ...]:
     """Primitives that pass their operands through unchanged."""

@@ -348,15 +348,10 @@ def _regular_slice(
 _COMBINE: dict[str, Callable] = {
     "scatter": lambda ex: lambda _, new: new,
     "scatter-add": lambda ex: ex.add,
-    "scatter_add": lambda ex: ex.add,
     "scatter-sub": lambda ex: ex.sub,
-    "scatter_sub": lambda ex: ex.sub,
     "scatter-mul": lambda ex: ex.mul,
-    "scatter_mul": lambda ex: ex.mul,
     "scatter-min": lambda ex: ex.minimum,
-    "scatter_min": lambda ex: ex.minimum,
     "scatter-max": lambda ex: ex.maximum,
-    "scatter_max": lambda ex: ex.maximum,
 }
 
 

@@ -74,7 +74,9 @@ class Lowering(Code):
     def _equation(self, eqn: core.JaxprEqn, operands: list[Value]) -> Sequence[Value]:
         try:
             rule = rule_for(eqn.primitive)
-            if rule is None:
+            if _moves_keys(eqn):
+                results: Value | Sequence[Value] = self.run_function(_on_words(eqn), *operands)
+            elif rule is None:
                 inner = trace_implementation(eqn)
                 if inner is None:
                     raise UnsupportedPrimitiveError(
@@ -83,7 +85,7 @@ class Lowering(Code):
                         "other jax.numpy operations, or add a rule with "
                         "anvil_jax.lowering.register."
                     )
-                results: Value | Sequence[Value] = self.run(inner, inner.consts, operands)
+                results = self.run(inner, inner.consts, operands)
             else:
                 results = rule(self, eqn, *operands)
         except AnvilError:
@@ -102,6 +104,29 @@ class Lowering(Code):
                     f"JAX says {wanted[1]}{list(wanted[0])}{self.where()}"
                 )
         return values
+
+
+def _is_key(aval: object) -> bool:
+    return getattr(getattr(aval, "dtype", None), "_impl", None) is not None
+
+
+def _moves_keys(eqn: core.JaxprEqn) -> bool:
+    """Whether the equation rearranges random keys without looking into them."""
+    return (
+        any(_is_key(v.aval) for v in eqn.invars)
+        and not eqn.primitive.name.startswith("random_")
+        and not list(core.jaxprs_in_params(eqn.params))
+    )
+
+
+def _on_words(eqn: core.JaxprEqn) -> Callable[..., object]:
+    """The same rearrangement of the keys' words, which lie along an additional last axis."""
+    axes = tuple(-1 if _is_key(v.aval) else None for v in eqn.invars)
+
+    def one_word(*operands: jax.Array) -> object:
+        return eqn.primitive.bind(*operands, **eqn.params)
+
+    return jax.vmap(one_word, in_axes=axes, out_axes=-1)
 
 
 def _ownership(eqn: core.JaxprEqn, operands: list[Value], needed: Sequence[Value]) -> list[Value]:

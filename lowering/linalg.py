@@ -130,22 +130,6 @@ def triangular_solve(lowering: Lowering, eqn: JaxprEqn, a: Value, b: Value) -> V
     return result
 
 
-@register("geqrf")
-def geqrf(lowering: Lowering, eqn: JaxprEqn, a: Value) -> list[Pull]:
-    """Householder QR in LAPACK's packed form."""
-    m, n = a.shape[-2:]
-    return _call_batched(
-        lowering,
-        _results(eqn),
-        "qr",
-        f"geqrf<{_ctype(a)}, {m}, {n}>",
-        [a],
-        [2],
-        [2, 1],
-        2 * m * n * min(m, n),
-    )
-
-
 @register(lax.linalg.householder_product_p)
 def householder_product(lowering: Lowering, eqn: JaxprEqn, a: Value, taus: Value) -> Value:
     """The orthogonal factor of a packed QR."""

@@ -19,7 +19,7 @@ _FOLDED_IOTA = 1024
 """Size up to which an iota is a compile-time constant rather than arithmetic on loop counters."""
 
 
-@register(lax.reshape_p, lax.squeeze_p, "expand_dims")
+@register(lax.reshape_p, lax.squeeze_p)
 def reshape(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
     """Same elements in C order, other shape."""
     if eqn.params.get("dimensions") is not None and eqn.primitive is lax.reshape_p:
