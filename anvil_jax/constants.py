@@ -8,9 +8,10 @@ is an integer for Python too (``Arg(N)``, ``range(N)``). Knows neither JAX nor t
 """
 
 import graphlib
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from anvil_jax.emit.names import check_identifier
 from anvil_jax.emit.views import ConstantView
@@ -182,14 +183,14 @@ def constant_views(constants: Iterable[CodegenIntConstant]) -> tuple[ConstantVie
     )
 
 
-def _expression(operand: object) -> CodegenIntExpr | None:
+def _expression(operand: Any) -> CodegenIntExpr | None:
     if isinstance(operand, CodegenIntExpr):
         return operand
     if isinstance(operand, CodegenIntConstant):
         return CodegenIntExpr(operand.value, operand.name, _BITS[operand.type], (operand,))
     if isinstance(operand, bool) or not hasattr(operand, "__index__"):
         return None
-    value = operand.__index__()  # type: ignore[attr-defined]
+    value = operator.index(operand)
     bits = 32 if -(1 << 31) <= value < 1 << 31 else 64
     _check_range(value, 64, f"the number {value}")
     return CodegenIntExpr(value, _integer_text(value), bits, binding=_ATOM if value >= 0 else _SUM)

@@ -5,6 +5,7 @@ unsupported dtype.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,14 +52,14 @@ ELEMENT_TYPES: dict[str, ElementType] = {
 }
 
 
-def element_type(dtype: object, what: str = "value") -> ElementType:
+def element_type(dtype: Any, what: str = "value") -> ElementType:
     """The table's row for `dtype`.
 
     Raises:
         DtypeError: `dtype` has no C++ form here (complex, float16, strings, objects, ...).
     """
     try:
-        name = np.dtype(dtype).name  # type: ignore[arg-type]
+        name = np.dtype(dtype).name
     except TypeError:
         name = str(dtype)
     found = ELEMENT_TYPES.get(name)

@@ -320,10 +320,10 @@ def _structs(
     ]
 
 
-def _struct(leaf: object, what: str) -> jax.ShapeDtypeStruct:
+def _struct(leaf: Any, what: str) -> jax.ShapeDtypeStruct:
     """Shape and dtype of one argument leaf."""
     if _is_spec(leaf):
-        shape, dtype = getattr(leaf, "shape"), getattr(leaf, "dtype")  # noqa: B009
+        shape, dtype = leaf.shape, leaf.dtype
         if not all(isinstance(n, int | np.integer) for n in shape):
             raise ArgumentError(
                 f"{what} has the shape {shape}: generated code needs static integer sizes"

@@ -17,8 +17,9 @@ def join(lowering: Lowering, operands: Sequence[Value], axis: int, shape: tuple[
     if len(operands) == 1:
         return operands[0]
     dtype = operands[0].dtype
-    if all(isinstance(x, Constant) for x in operands):
-        return Constant(np.concatenate([x.a for x in operands], axis), dtype)  # type: ignore[union-attr]
+    constants = [x.a for x in operands if isinstance(x, Constant)]
+    if len(constants) == len(operands):
+        return Constant(np.concatenate(constants, axis), dtype)
     if stays_scalar(lowering, shape, operands):
         parts = [lowering.elements(x) for x in operands]
         return lowering.joined(np.concatenate(parts, axis), dtype)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn
+from jax.extend.core import JaxprEqn, Primitive
 
 from anvil_jax.kernels.adapter import UOp, dtype_name
 from anvil_jax.kernels.expression import Expressions
@@ -26,7 +26,7 @@ def _log_add_exp(ex: Expressions) -> Callable[[UOp, UOp], UOp]:
     return combine
 
 
-_COMBINE: dict[object, Callable[[Expressions], Callable[[UOp, UOp], UOp]]] = {
+_COMBINE: dict[Primitive, Callable[[Expressions], Callable[[UOp, UOp], UOp]]] = {
     lax.cumsum_p: lambda ex: ex.add,
     lax.cumprod_p: lambda ex: ex.mul,
     lax.cummax_p: lambda ex: ex.maximum,
@@ -35,7 +35,7 @@ _COMBINE: dict[object, Callable[[Expressions], Callable[[UOp, UOp], UOp]]] = {
 }
 
 
-@register(*_COMBINE)  # type: ignore[arg-type]
+@register(*_COMBINE)
 def cumulative(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
     """``out[k] = combine(out[k - 1], x[k])``; from the end if `reverse`."""
     ex = lowering.ex

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn
+from jax.extend.core import JaxprEqn, Primitive
 
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
@@ -103,7 +103,7 @@ def _expression(function: Callable[..., UOp]) -> Operation:
     return lambda ex: lambda *operands: function(ex, *operands)
 
 
-_TABLE: tuple[tuple[object, Operation], ...] = (
+_TABLE: tuple[tuple[Primitive | str, Operation], ...] = (
     (lax.add_p, lambda ex: ex.add),
     (lax.sub_p, lambda ex: ex.sub),
     (lax.mul_p, lambda ex: ex.mul),
@@ -134,7 +134,7 @@ _TABLE: tuple[tuple[object, Operation], ...] = (
     ("add_any", lambda ex: ex.add),
 )
 
-_INTRINSIC_PRIMITIVES = {
+_INTRINSIC_PRIMITIVES: dict[Primitive | str, str] = {
     lax.sin_p: "sin", lax.cos_p: "cos", lax.tan_p: "tan", lax.asin_p: "asin", lax.acos_p: "acos",
     lax.atan_p: "atan", lax.sinh_p: "sinh", lax.cosh_p: "cosh", lax.tanh_p: "tanh",
     lax.asinh_p: "asinh", lax.acosh_p: "acosh", lax.atanh_p: "atanh", lax.exp_p: "exp",
@@ -152,14 +152,14 @@ _INTRINSIC_PRIMITIVES = {
 }  # fmt: skip
 
 
-def _register_operation(primitive: object, operation: Operation) -> None:
-    @register(primitive)  # type: ignore[arg-type]
+def _register_operation(primitive: Primitive | str, operation: Operation) -> None:
+    @register(primitive)
     def rule(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Value:
         return lowering.elementwise(operation(lowering.ex), eqn, *operands)
 
 
-def _register_intrinsic(primitive: object, name: str) -> None:
-    @register(primitive)  # type: ignore[arg-type]
+def _register_intrinsic(primitive: Primitive | str, name: str) -> None:
+    @register(primitive)
     def rule(lowering: Lowering, eqn: JaxprEqn, *operands: Value) -> Value:
         dtype = aval_dtype(eqn.outvars[0].aval)
 

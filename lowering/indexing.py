@@ -42,8 +42,10 @@ def _maximum(dtype: str) -> int:
     return int(np.iinfo(dtype).max)
 
 
-def _as_int(node: UOp) -> int | None:
-    return node.arg if not node.src and isinstance(node.arg, int) else None
+def _all_known(nodes: Sequence[UOp]) -> list[int] | None:
+    """The numbers behind index expressions, None unless all of them are numbers."""
+    numbers = [n.arg for n in nodes if not n.src and isinstance(n.arg, int)]
+    return numbers if len(numbers) == len(nodes) else None
 
 
 @register(lax.dynamic_slice_p)
@@ -53,10 +55,10 @@ def dynamic_slice(lowering: Lowering, eqn: JaxprEqn, x: Value, *starts: Value) -
     begin = [
         _clamped(lowering, s, n - size) for s, n, size in zip(starts, x.shape, sizes, strict=True)
     ]
-    static = [_as_int(b) for b in begin]
-    if None not in static:
-        limit = [b + size for b, size in zip(static, sizes, strict=True)]  # type: ignore[operator]
-        return x.slice(static, limit, [1] * len(sizes))  # type: ignore[arg-type]
+    static = _all_known(begin)
+    if static is not None:
+        limit = [b + size for b, size in zip(static, sizes, strict=True)]
+        return x.slice(static, limit, [1] * len(sizes))
     return lowering.pull(x).window(begin, sizes)
 
 
@@ -70,10 +72,10 @@ def dynamic_update_slice(
         _clamped(lowering, s, n - size)
         for s, n, size in zip(starts, x.shape, update.shape, strict=True)
     ]
-    static = [_as_int(b) for b in begin]
-    if None not in static and lowering.is_scalar(x.shape, x):
+    static = _all_known(begin)
+    if static is not None and lowering.is_scalar(x.shape, x):
         out = lowering.elements(x).copy()
-        box = tuple(slice(b, b + n) for b, n in zip(static, update.shape, strict=True))  # type: ignore[operator]
+        box = tuple(slice(b, b + n) for b, n in zip(static, update.shape, strict=True))
         out[box] = lowering.elements(update)
         return lowering.joined(out, x.dtype)
     out = writable(lowering, x)

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 from jax import lax
-from jax.extend.core import JaxprEqn
+from jax.extend.core import JaxprEqn, Primitive
 
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
@@ -47,7 +47,7 @@ def _bits(ex: Expressions, op: Ops, a: UOp, b: UOp) -> UOp:
     return logical[op](a, b)
 
 
-_REDUCERS: dict[object, tuple[Callable[[Expressions], Combine], Callable[[str], object]]] = {
+_REDUCERS: dict[Primitive, tuple[Callable[[Expressions], Combine], Callable[[str], object]]] = {
     lax.reduce_sum_p: (lambda ex: ex.add, lambda _: 0),
     lax.reduce_prod_p: (lambda ex: ex.mul, lambda _: 1),
     lax.reduce_max_p: (lambda ex: ex.maximum, _smallest),
@@ -58,8 +58,10 @@ _REDUCERS: dict[object, tuple[Callable[[Expressions], Combine], Callable[[str], 
 }
 
 
-def _register(primitive: object, combine: Callable, identity: Callable[[str], object]) -> None:
-    @register(primitive)  # type: ignore[arg-type]
+def _register(
+    primitive: Primitive | str, combine: Callable, identity: Callable[[str], object]
+) -> None:
+    @register(primitive)
     def rule(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
         return reduce_axes(lowering, x, eqn.params["axes"], combine(lowering.ex), identity(x.dtype))
 

@@ -70,10 +70,6 @@ class _Dense:
     def rev(self, dimensions: Sequence[int]):
         return self._like(np.flip(self.a, tuple(dimensions)))
 
-    def row(self, position: UOp, count: int):
-        """Not available: a dynamic row needs memory (see `Lowering.pull`)."""
-        raise NotImplementedError
-
 
 class Constant(_Dense):
     """Numbers known at code generation time."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import jax
 from jax import lax
 from jax import numpy as jnp
-from jax.extend.core import JaxprEqn
+from jax.extend.core import JaxprEqn, Primitive
 
 from anvil_jax.errors import LoweringError
 from anvil_jax.lowering.interpreter import Lowering
@@ -84,14 +84,14 @@ def conv_general_dilated(lowering: Lowering, eqn: JaxprEqn, x: Value, kernel: Va
     return result
 
 
-_REDUCERS: dict[object, tuple[Callable[[jax.Array, jax.Array], jax.Array], str]] = {
+_REDUCERS: dict[Primitive, tuple[Callable[[jax.Array, jax.Array], jax.Array], str]] = {
     lax.reduce_window_sum_p: (jnp.add, "zero"),
     lax.reduce_window_max_p: (jnp.maximum, "smallest"),
     lax.reduce_window_min_p: (jnp.minimum, "largest"),
 }
 
 
-@register(*_REDUCERS)  # type: ignore[arg-type]
+@register(*_REDUCERS)
 def reduce_window(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
     """Sum or extremum over a sliding window."""
     p = eqn.params

@@ -18,6 +18,7 @@ Operations and their UOps:
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -83,10 +84,10 @@ class Expressions:
 
     # -- leaves ---------------------------------------------------------------------------------
 
-    def const(self, value: object, dtype: str) -> UOp:
+    def const(self, value: Any, dtype: str) -> UOp:
         """A literal of `dtype`; -0.0 and NaN payload-free NaN are kept apart from 0.0."""
         if dtype == "index":
-            exact: Number = int(value)  # type: ignore[call-overload]
+            exact: Number = int(value)
             key: object = exact
             tag = None
         else:
