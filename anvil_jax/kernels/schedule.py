@@ -295,9 +295,11 @@ def lifetimes(program: Program, plan: Schedule) -> list[Lifetime]:
         else:
             below = [loads[s] for s in node.src if loads[s]]
             loads[node] = below[0].union(*below[1:]) if below else nothing
+    # Writes first: they meet the buffers in an order that does not depend on object identity.
     for where, s in walk(program.root):
         for buffer in touched(s):
             access(buffer, where, begin[s], end[s])
+    for where, s in walk(program.root):
         for root in operands(s):
             for buffer in loads[root]:
                 access(buffer, where, begin[s], begin[s])

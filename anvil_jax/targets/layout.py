@@ -59,7 +59,7 @@ class Layout:
         self._assign_inlined()
         self.spilled: dict[UOp, tuple[Buffer, int]] = {}
         self._spill()
-        self.local: set[Buffer] = set()
+        self.local: dict[Buffer, None] = {}  # in order of first use, so that text is reproducible
         self._place_buffers()
 
     def _cut(self, block: Block) -> int:
@@ -163,7 +163,7 @@ class Layout:
                     accessed.setdefault(argument.buffer.storage, set()).add(unit)
         alive = lifetimes(self.program, self.plan)
         self.local = {
-            life.buffer
+            life.buffer: None
             for life in alive
             if life.buffer.size <= _LOCAL_ELEMENTS
             and accessed.get(life.buffer, {self.entry}) == {self._scope_unit(life.buffer)}

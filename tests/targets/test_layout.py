@@ -113,3 +113,14 @@ def test_ten_thousand_operations_compile_in_seconds(compiler, tmp_path):
 @pytest.mark.slow
 def test_hundred_thousand_operations_compile_in_a_minute(compiler, tmp_path):
     assert compile_seconds(100_000, [compiler, "-O2", *FLAGS], tmp_path) < 40
+
+
+@pytest.mark.parametrize("family", ["control_flow", "programs", "indexing", "sorting"])
+def test_text_is_the_same_every_time(family: str):
+    """Nothing may depend on the identity of objects, which differs between two generations."""
+    different = [
+        c.name
+        for c in TABLE[family]
+        if make_view("f", c.function, c.inputs) != make_view("f", c.function, c.inputs)
+    ]
+    assert not different
