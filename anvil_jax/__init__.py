@@ -17,6 +17,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anvil_jax.ad import gradient as gradient
+    from anvil_jax.ad import hessian as hessian
+    from anvil_jax.ad import jacobian as jacobian
+    from anvil_jax.ad import jvp as jvp
+    from anvil_jax.ad import lagrangian_hessian as lagrangian_hessian
+    from anvil_jax.ad import sphessian as sphessian
+    from anvil_jax.ad import spjacobian as spjacobian
+    from anvil_jax.ad import vjp as vjp
     from anvil_jax.arguments import Arg as Arg
     from anvil_jax.constants import CodegenIntConstant as CodegenIntConstant
     from anvil_jax.decorator import numerical_function as numerical_function
@@ -34,6 +42,12 @@ if TYPE_CHECKING:
     from anvil_jax.exporting import export as export
     from anvil_jax.exporting import generate_module as generate_module
     from anvil_jax.function import NumericalFunction as NumericalFunction
+    from anvil_jax.sparse_function import SparseNumericalFunction as SparseNumericalFunction
+    from anvil_jax.sparse_function import sparse_numerical_function as sparse_numerical_function
+    from anvil_jax.transforms import DynamicBatch as DynamicBatch
+    from anvil_jax.transforms import dvmap as dvmap
+    from anvil_jax.transforms import svmap as svmap
+    from anvil_jax.transforms import vmap as vmap
 
 __version__: str
 
@@ -55,6 +69,18 @@ _HOMES = {
     "arguments": ("Arg",),
     "decorator": ("numerical_function",),
     "function": ("NumericalFunction",),
+    "sparse_function": ("SparseNumericalFunction", "sparse_numerical_function"),
+    "ad": (
+        "gradient",
+        "hessian",
+        "jacobian",
+        "jvp",
+        "lagrangian_hessian",
+        "sphessian",
+        "spjacobian",
+        "vjp",
+    ),
+    "transforms": ("DynamicBatch", "dvmap", "svmap", "vmap"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -64,18 +90,32 @@ __all__ = [
     "ArgumentError",
     "CodegenIntConstant",
     "DtypeError",
+    "DynamicBatch",
     "ExportError",
     "Exported",
     "LoweringError",
     "NumericalFunction",
     "SolverError",
+    "SparseNumericalFunction",
     "SparsityError",
     "ToolchainError",
     "TracingError",
     "UnsupportedPrimitiveError",
+    "dvmap",
     "export",
     "generate_module",
+    "gradient",
+    "hessian",
+    "jacobian",
+    "jvp",
+    "lagrangian_hessian",
     "numerical_function",
+    "sparse_numerical_function",
+    "sphessian",
+    "spjacobian",
+    "svmap",
+    "vjp",
+    "vmap",
 ]
 
 

@@ -117,10 +117,14 @@ def numerical_function(
         DtypeError: the dtype is not supported.
     """
     check_identifier(name, "function")
+    return Decorator(name, argument_specs(shapes, dtype), device, kernel)
+
+
+def argument_specs(shapes: tuple[Any, ...], dtype: DTypeLike) -> tuple[Arg, ...]:
+    """The arguments that both spellings of a decorator's shapes mean."""
     if len(shapes) == 1 and _is_group(shapes[0]):
         shapes = tuple(shapes[0])
-    inputs = tuple(s if isinstance(s, Arg) else Arg(s, dtype) for s in shapes)
-    return Decorator(name, inputs, device, kernel)
+    return tuple(s if isinstance(s, Arg) else Arg(s, dtype) for s in shapes)
 
 
 def _is_group(shape: object) -> bool:

@@ -453,12 +453,15 @@ class NumericalFunction[**P, R]:
     def _first_call(self, *args: Any, **kwargs: Any) -> Any:
         if has_tracer(args, kwargs):
             return self._compose(*args, **kwargs)
-        if self._is_flat:
-            call: Callable[..., Any] = self.native.entry
-        else:
-            call = ComposableTree(self._tree_parts, self.fn, self._compose)
+        call = self._flat_or_tree()
         object.__setattr__(self, "__call__", call)
         return call(*args, **kwargs)
+
+    def _flat_or_tree(self) -> Callable[..., Any]:
+        """What calls run from now on."""
+        if self._is_flat:
+            return self.native.entry
+        return ComposableTree(self._tree_parts, self.fn, self._compose)
 
     def _compose(self, *args: Any, **kwargs: Any) -> Any:
         """Called while JAX traces: be the JAX function."""

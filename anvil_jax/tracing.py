@@ -155,7 +155,7 @@ def trace(
         TracingError: `fn` is not traceable by JAX, has side effects or does not return arrays.
     """
     source = source_name(fn) if source is None else source
-    names = _argument_names(fn, len(specs)) if arg_names is None else tuple(arg_names)
+    names = argument_names(fn, len(specs)) if arg_names is None else tuple(arg_names)
     _check_arity(fn, specs, source)
     leaves, in_tree = jax.tree_util.tree_flatten_with_path(tuple(specs), is_leaf=_is_spec)
     statics = tuple(leaf if _is_static(leaf) else None for _, leaf in leaves)
@@ -215,7 +215,7 @@ def describe_specs(
         DtypeError: an input has an unsupported dtype.
     """
     source = source_name(fn)
-    names = _argument_names(fn, len(specs))
+    names = argument_names(fn, len(specs))
     _check_arity(fn, specs, source)
     leaves, _ = jax.tree_util.tree_flatten_with_path(tuple(specs), is_leaf=_is_spec)
     structs = _structs(leaves, names, source)
@@ -257,6 +257,19 @@ def frame_location(traceback: TracebackType | None) -> str | None:
         frames.append((code.co_filename, traceback.tb_lineno, code.co_name))
         traceback = traceback.tb_next
     return _location(reversed(frames))
+
+
+def argument_names(fn: Callable[..., Any], count: int) -> tuple[str, ...]:
+    """Names of the first `count` positional parameters of `fn`, ``arg0`` where it has none."""
+    signature = _signature(fn)
+    names: list[str] = []
+    for parameter in () if signature is None else signature.parameters.values():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+        elif parameter.kind is parameter.VAR_POSITIONAL:
+            names.extend(f"{parameter.name}_{i}" for i in range(count - len(names)))
+    names.extend(f"arg{i}" for i in range(len(names), count))
+    return tuple(names[:count])
 
 
 def is_tracer(value: object) -> bool:
@@ -385,18 +398,6 @@ def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(fn)
     except (TypeError, ValueError):  # some builtins have none
         return None
-
-
-def _argument_names(fn: Callable[..., Any], count: int) -> tuple[str, ...]:
-    signature = _signature(fn)
-    names: list[str] = []
-    for parameter in () if signature is None else signature.parameters.values():
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-            names.append(parameter.name)
-        elif parameter.kind is parameter.VAR_POSITIONAL:
-            names.extend(f"{parameter.name}_{i}" for i in range(count - len(names)))
-    names.extend(f"arg{i}" for i in range(len(names), count))
-    return tuple(names[:count])
 
 
 def _key_text(key: Any) -> str:

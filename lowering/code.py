@@ -24,11 +24,12 @@ from anvil_jax.kernels.program import (
     Call,
     For,
     Forever,
+    Statement,
     Store,
     Switch,
 )
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
-from anvil_jax.lowering.selection import KernelChoice, cost_model
+from anvil_jax.lowering.selection import COST_MODELS, KernelChoice, cost_model
 from anvil_jax.lowering.values import Constant, Elements, Index, Pull, Value, View, dense_strides
 
 MAX_DEPTH = 24
@@ -46,6 +47,7 @@ class Code:
 
     Attributes:
         ex: builder of scalar expressions.
+        kernel: the user's choice of kernels.
         model: thresholds that choose between scalar and tensor kernels.
         root: outermost block.
         block: where statements go at the moment.
@@ -54,12 +56,14 @@ class Code:
 
     def __init__(self, kernel: KernelChoice = "auto") -> None:
         self.ex = Expressions()
+        self.kernel = kernel
         self.model = cost_model(kernel)
         self.root = self.block = Block()
         self.location: str | None = None
         self._constants: dict[tuple[str, bytes], Buffer] = {}
         self._stored: dict[Pull, Pull] = {}
         self._stored_elements: dict[tuple[UOp, ...], Buffer] = {}
+        self._attempted = 0
 
     def where(self) -> str:
         """Suffix `` (at file:line)`` naming the equation being lowered, empty if unknown."""
@@ -79,6 +83,28 @@ class Code:
     def settle(self, value: Value) -> Value:
         """A value that can be read repeatedly, e.g. in every trip of a loop."""
         return self.shared(value, 2)
+
+    @contextmanager
+    def attempt(self, model: str) -> Iterator[None]:
+        """Builds code under another row of the cost table; an exception leaves no trace of it."""
+        saved = self.model, self._attempted
+        memory = self._constants, self._stored, self._stored_elements
+        self.model, self._attempted = COST_MODELS[model], len(self.block.statements)
+        self._constants = dict(self._constants)
+        self._stored = dict(self._stored)
+        self._stored_elements = dict(self._stored_elements)
+        try:
+            yield
+        except BaseException:
+            del self.block.statements[self._attempted :]
+            self._constants, self._stored, self._stored_elements = memory
+            raise
+        finally:
+            self.model, self._attempted = saved
+
+    def attempted(self) -> Sequence[Statement]:
+        """The statements of the attempt so far."""
+        return self.block.statements[self._attempted :]
 
     # -- values ---------------------------------------------------------------------------------
 

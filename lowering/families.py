@@ -15,6 +15,7 @@ FAMILIES = (
     "sorting",
     "random",
     "windows",
+    "derivatives",
 )
 
 

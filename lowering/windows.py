@@ -120,3 +120,74 @@ def reduce_window(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
 
     (result,) = lowering.run_function(reduced, x)
     return result
+
+
+_FILLERS = {"ge": -jnp.inf, "le": jnp.inf}
+
+
+def _chosen(
+    slices: Sequence[tuple[tuple[int, ...], jax.Array]], better: str
+) -> list[tuple[tuple[int, ...], jax.Array]]:
+    """For each position in the window, where it holds the extremum (the first of equal ones)."""
+    keeps = jnp.greater_equal if better == "ge" else jnp.less_equal
+    best = slices[0][1]
+    which = jnp.zeros(best.shape, jnp.int32)
+    for number, (_, seen) in enumerate(slices[1:], start=1):
+        keep = keeps(best, seen)
+        best = jnp.where(keep, best, seen)
+        which = jnp.where(keep, which, number)
+    return [(place, which == number) for number, (place, _) in enumerate(slices)]
+
+
+@register("select_and_gather_add")
+def select_and_gather_add(
+    lowering: Lowering, eqn: JaxprEqn, tangents: Value, operand: Value
+) -> Value:
+    """The tangent of the element that a window extremum takes."""
+    p = eqn.params
+    better = p["select_prim"].name
+    steps = zip(p["padding"], p["base_dilation"], strict=True)
+    config = [(*ends, step - 1) for ends, step in steps]
+    how = p["window_dimensions"], p["window_strides"], p["window_dilation"]
+
+    def gathered(tangent: jax.Array, image: jax.Array) -> jax.Array:
+        filler = jnp.asarray(_FILLERS[better], image.dtype)
+        chosen = _chosen(_slices(lowering, lax.pad(image, filler, config), *how), better)
+        moving = _slices(lowering, lax.pad(tangent, jnp.zeros((), tangent.dtype), config), *how)
+        total = jnp.zeros(chosen[0][1].shape, tangent.dtype)
+        for (_, here), (_, seen) in zip(chosen, moving, strict=True):
+            total = jnp.where(here, seen, total)
+        return total
+
+    (result,) = lowering.run_function(gathered, tangents, operand)
+    return result
+
+
+@register("select_and_scatter_add")
+def select_and_scatter_add(
+    lowering: Lowering, eqn: JaxprEqn, source: Value, operand: Value
+) -> Value:
+    """Adds each window's cotangent to the element that the window's extremum took."""
+    p = eqn.params
+    better = p["select_prim"].name
+    window, strides = p["window_dimensions"], p["window_strides"]
+    ones = (1,) * len(window)
+
+    def scattered(cotangent: jax.Array, image: jax.Array) -> jax.Array:
+        filler = jnp.asarray(_FILLERS[better], image.dtype)
+        padded = lax.pad(image, filler, [(*ends, 0) for ends in p["padding"]])
+        zero = jnp.zeros((), cotangent.dtype)
+        total = jnp.zeros(padded.shape, cotangent.dtype)
+        for place, here in _chosen(_slices(lowering, padded, window, strides, ones), better):
+            config = [
+                (begin, extent - begin - (count - 1) * step - 1, step - 1)
+                for begin, extent, count, step in zip(
+                    place, padded.shape, here.shape, strides, strict=True
+                )
+            ]
+            total = total + lax.pad(jnp.where(here, cotangent, zero), zero, config)
+        inside = [slice(lo, n - hi) for (lo, hi), n in zip(p["padding"], padded.shape, strict=True)]
+        return total[tuple(inside)]
+
+    (result,) = lowering.run_function(scattered, source, operand)
+    return result

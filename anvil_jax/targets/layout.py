@@ -21,7 +21,7 @@ from anvil_jax.kernels.program import (
 )
 from anvil_jax.kernels.schedule import Item, Schedule, is_atom, lifetimes
 
-STATEMENTS_PER_FUNCTION = 800
+STATEMENTS_PER_FUNCTION = 1600
 """Length at which straight-line code is cut; measured in docs/explanation/compile_time.md."""
 
 _LOCAL_ELEMENTS = 64

@@ -136,5 +136,6 @@ CASES = (
     case("gradient_of_checkpointed_scan", jax.grad(lambda x: lax.scan(jax.checkpoint(_many), x, None, length=9)[1].sum()), _X),
     case("forward_through_while", lambda a: jax.jvp(lambda a: lax.while_loop(lambda s: s[1] < 9, lambda s: (0.5 * (s[0] + a / s[0]), s[1] + 1), (a, 0))[0], (a,), (1.0,)), np.array(2.0)),
     case("jacobian_of_scan", jax.jacfwd(lambda x: lax.scan(lambda c, _: (jnp.sin(c) + 0.3 * c[::-1], None), x, None, length=12)[0]), _X),
+    case("gradient_of_cond", jax.grad(lambda x: lax.cond(x[0] > 0, lambda v: jnp.sum(v**3), lambda v: v[0] * v[1], x)), _X),
     case("platform_dependent", lambda x: lax.platform_dependent(x, cpu=jnp.sin, default=jnp.cos), _X),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from tests.cases import (
     contraction,
     control_flow,
     cumulative,
+    derivatives,
     elementwise,
     indexing,
     linalg,
@@ -30,5 +31,6 @@ TABLE: dict[str, tuple[Case, ...]] = {
     "linalg": linalg.CASES,
     "sorting": sorting.CASES,
     "random": random.CASES,
+    "derivatives": derivatives.CASES,
     "programs": programs.CASES,
 }

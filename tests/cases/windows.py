@@ -54,6 +54,9 @@ CASES = (
     case("pooling_base_dilated", _windows((3, 2), (1, 1), "VALID", base_dilation=(2, 1)), _BIG),
     case("pooling_integers", lambda x: (lax.reduce_window(x, np.int32(-(2**31)), lax.max, (3,), (2,), "SAME"), lax.reduce_window(x, np.int32(0), lax.add, (3,), (2,), "SAME")), _data.whole_range("int32", 12)),
     case("pooling_nan", _windows((2,), (1,), "SAME"), np.array([1.0, np.nan, 2.0, -np.inf, 3.0])),
+    case("pooling tangent", lambda x, t: jax.jvp(lambda x: _windows((2, 3), (1, 2), "SAME")(x), (x,), (t,)), _BIG, _data.normal(*_BIG.shape)),
+    case("pooling cotangent", lambda x: jax.grad(lambda x: sum(jnp.sum(y**2) for y in jax.tree.leaves(_windows((2, 3), (1, 2), "SAME")(x))))(x), _BIG),
+    case("pooling cotangent padded", lambda x: jax.grad(lambda x: jnp.sum(lax.reduce_window(x, jnp.inf, lax.min, (3, 2), (2, 1), ((2, 1), (0, 1))) ** 2))(x), _BIG),
     case("pooling_whole", _windows((9,), (1,), "VALID"), _X),
     case("moving_average", lambda x: lax.reduce_window(x, 0.0, lax.add, (4,), (1,), "VALID") / 4, _X),
 )  # fmt: skip

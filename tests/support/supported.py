@@ -14,6 +14,7 @@ _KERNELS = {
     "sort": "native call",
     "control_flow": "loop or branch; unrolled or selected when short",
     "calls": "inlined",
+    "derivatives": "scalar, blocks in a loop, or coloured passes",
     "contraction": "scalar, or native blocked product",
 }
 _NOTES = {
@@ -24,6 +25,7 @@ _NOTES = {
     "random_bits": "threefry keys, bit for bit JAX's",
     "random_seed": "threefry keys",
     "convert_element_type": "float to integer saturates, NaN becomes 0",
+    "sparse_derivative": "made by `spjacobian`, `sphessian` and their relatives",
     "sort": "any number of keys and passengers; stable",
     "argmax": "the first of equal ones; NaN counts as the largest",
     "argmin": "the first of equal ones; NaN counts as the smallest",
