@@ -56,7 +56,7 @@ def spy(fn: SparseFunction, ax: Any = None, *, colors: bool = True) -> Any:
     ax.set_xlim(-0.5, fn.shape[1] - 0.5)
     ax.set_ylim(fn.shape[0] - 0.5, -0.5)
     ax.set_aspect("equal")
-    ax.set_title(f"{fn.name}: {summary(fn)}", fontsize="medium")
+    ax.set_title(f"{fn.name}\n{summary(fn)}", fontsize="small")
     return ax
 
 

@@ -224,6 +224,32 @@ def test_lagrangian():
     same(dense(alone(x, 0.7, lam)), np.triu(truth(jax.hessian(lagrangian), x, 0.0)))
 
 
+@pytest.mark.parametrize("mode", ["auto", "fwd"])
+def test_guards_hold(mode):
+    def guarded(x):
+        return 3.0 * x * jnp.where(x > 0, jnp.sqrt(x) / x, 0.0)
+
+    x = np.array([-1.0, 0.0, 4.0, 0.25])
+    wanted = truth(jax.jacfwd(guarded), x)
+    assert np.isfinite(wanted).all()
+    same(dense(av.spjacobian(function(guarded, av.Arg(4)), mode=mode)(x)), wanted)
+
+
+def test_functions_with_solves_inside_stages():
+    weights = _random.normal(size=(3, 3)) + 4.0 * np.eye(3)
+
+    def stage(v):
+        return jnp.linalg.solve(weights + jnp.outer(v, v), v**2)
+
+    def fn(z):
+        return jax.vmap(stage)(z.reshape(7, 3)).ravel()
+
+    z = _random.normal(size=21)
+    made = av.spjacobian(function(fn, av.Arg(21)))
+    assert made.nnz == 63
+    same(dense(made(z)), truth(jax.jacobian(fn), z))
+
+
 def test_shared_work_is_emitted_once():
     f = function(lambda x: jnp.stack([jnp.sin(x[0]) * x[1], jnp.exp(x[1])]), av.Arg(2))
     jacobian = av.spjacobian(f)

@@ -63,7 +63,7 @@ def _network(x):
 
 
 def _swept(x):
-    return lax.fori_loop(0, 30, lambda k, v: v + 0.1 * jnp.sin(v) * jnp.roll(v, 1), x)
+    return lax.fori_loop(0, 300, lambda k, v: v + 0.01 * jnp.sin(v) * jnp.roll(v, 1), x)
 
 
 @jax.custom_jvp

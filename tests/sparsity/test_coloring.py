@@ -393,6 +393,7 @@ LARGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("color", "make"), [c[1:] for c in LARGE], ids=[c[0] for c in LARGE])
 def test_300_000_entries_in_half_a_second(color, make):
     pattern = make()
