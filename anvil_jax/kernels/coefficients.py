@@ -20,6 +20,8 @@ way round, so that what a gate switches off contributes exactly zero even where 
 import math
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
 from anvil_jax.kernels.expression import Expressions
 
@@ -28,6 +30,9 @@ type Reference = int
 
 ZERO: Reference = 0
 ONE: Reference = 1
+
+_MAX_EXPONENT = 64
+"""Powers up to which ``1 / x**n`` is ``(1 / x)**n``."""
 
 _DIVISION = 4
 _TRANSCENDENTAL = 10
@@ -59,8 +64,11 @@ class Coefficients:
         self.nodes: list[tuple] = [("zero",), ("const", 1.0)]
         self.costs: list[int] = [0, 0]
         self._table: dict[tuple, Reference] = {("const", 1.0): ONE}
+        limits = np.finfo(dtype)
+        self._range = float(limits.tiny), float(limits.max)
         self._finite: set[int] = {ZERO, ONE}
         self._gated: set[int] = set()
+        self._powers: dict[int, tuple[int, int]] = {}
         self._given: dict[UOp, Reference] = {}
         self._spelled: dict[int, tuple[UOp, int]] = {}
 
@@ -71,8 +79,10 @@ class Coefficients:
         other.nodes = list(self.nodes)
         other.costs = list(self.costs)
         other._table = dict(self._table)
+        other._range = self._range
         other._finite = set(self._finite)
         other._gated = set(self._gated)
+        other._powers = dict(self._powers)
         other._given = self._given
         other._spelled = self._spelled
         return other
@@ -97,15 +107,6 @@ class Coefficients:
             return ZERO
         node = self._node(("const", abs(value)), 0, finite=math.isfinite(value))
         return -node if value < 0 else node
-
-    def value(self, a: Reference) -> float | None:
-        """The number a reference stands for, else None."""
-        if a == ZERO:
-            return 0.0
-        kind, *operands = self.nodes[abs(a)]
-        if kind != "const":
-            return None
-        return operands[0] if a > 0 else -operands[0]
 
     def add(self, a: Reference, b: Reference) -> Reference:
         """``a + b``."""
@@ -137,24 +138,26 @@ class Coefficients:
     def _sum_of_like(self, a: Reference, b: Reference) -> Reference | None:
         """``c * x + d * x``, or two choices made by the same condition."""
         left, right = self.nodes[abs(a)], self.nodes[abs(b)]
-        if left[0] == "const" and right[0] == "const":
-            u, v = self.value(a), self.value(b)
-            assert u is not None
-            assert v is not None
-            return self.const(u + v)
         if left[0] == "where" and right[0] == "where" and left[1] == right[1]:
             p, q = left[2:] if a > 0 else (-left[2], -left[3])
             r, s = right[2:] if b > 0 else (-right[2], -right[3])
             return self.where(left[1], self.add(p, r), self.add(q, s))
         (c, x), (d, y) = self._scaled(a), self._scaled(b)
-        if x == y:
+        if x == y and abs(c + d) < self._range[1]:
             return self.mul(self.const(c + d), x)
         return None
+
+    def _is_normal(self, value: float) -> bool:
+        """Whether a positive number is neither subnormal nor infinite in the dtype."""
+        smallest, largest = self._range
+        return smallest < value < largest
 
     def _scaled(self, a: Reference) -> tuple[float, Reference]:
         """A reference as number times node."""
         sign = 1.0 if a > 0 else -1.0
         node = self.nodes[abs(a)]
+        if node[0] == "const":
+            return sign * node[1], ONE
         if node[0] == "mul" and self.nodes[node[1]][0] == "const":
             return sign * self.nodes[node[1]][1], node[2]
         return sign, abs(a)
@@ -176,11 +179,10 @@ class Coefficients:
         if nodes[y][0] == "const":
             x, y = y, x
         if nodes[x][0] == "const":
-            if nodes[y][0] == "const":
-                return self.const(nodes[x][1] * nodes[y][1])
-            if nodes[y][0] == "mul" and nodes[nodes[y][1]][0] == "const":
-                merged = self.const(nodes[x][1] * nodes[nodes[y][1]][1])
-                return self.mul(merged, nodes[y][2])
+            factor, rest = self._scaled(y)
+            product = nodes[x][1] * factor
+            if factor != 1.0 and self._is_normal(product):
+                return self.mul(self.const(product), rest)
         if x in self._gated or y in self._gated:
             pushed = self._gated_product(x, y)
             if pushed is not None:
@@ -197,27 +199,45 @@ class Coefficients:
             x, y = y, x
         finite = x in self._finite and y in self._finite
         gated = x in self._gated or y in self._gated
-        return self._node(("mul", x, y), 1, finite=finite, gated=gated)
+        product = self._node(("mul", x, y), 1, finite=finite, gated=gated)
+        base, exponent = self._powers.get(x, (x, 1))
+        same_base, more = self._powers.get(y, (y, 1))
+        if base == same_base and exponent + more <= _MAX_EXPONENT:
+            self._powers[product] = base, exponent + more
+        return product
 
     def _gated_product(self, x: int, y: int) -> Reference | None:
         """A product with something that gates make zero; None if it may stay outside."""
         if x not in self._gated or (self.nodes[x][0] != "where" and self.nodes[y][0] == "where"):
             x, y = y, x
-        kind, *operands = self.nodes[x]
         if x not in self._gated:
             return None
+        kind, *operands = self.nodes[x]
         if kind == "where":
             condition, p, q = operands
             return self.where(condition, self.mul(p, y), self.mul(q, y))
         if y in self._finite:
             return None
-        a, b = operands
         if kind == "mul":
-            if a in self._gated:
-                a, b = b, a
+            a, b = operands if operands[1] in self._gated else operands[::-1]
             return self.mul(a, self.mul(b, y))
-        p, q = self.mul(a, y), self.mul(b, y)
-        return self.add(p, q) if kind == "add" else self.sub(p, q)
+        total = ZERO
+        for a in self._summands(x):
+            total = self.add(total, self.mul(a, y))
+        return total
+
+    def _summands(self, x: int) -> list[Reference]:
+        """Gated terms that a gated sum consists of."""
+        found, pending = [], [x]
+        while pending:
+            a = pending.pop()
+            kind, *operands = self.nodes[abs(a)]
+            if kind not in ("add", "sub"):
+                found.append(a)
+                continue
+            first, second = operands[0], operands[1] if kind == "add" else -operands[1]
+            pending += [second, first] if a > 0 else [-second, -first]
+        return found
 
     def _quotient_by_square(self, x: int, y: int) -> Reference | None:
         """``x * (1/d * 1/d)`` where the program has ``x / d`` anyway."""
@@ -234,28 +254,13 @@ class Coefficients:
         """``1 / a``; of a power the power of the reciprocal."""
         x = abs(a)
         kind, *operands = self.nodes[x]
-        if kind == "const" and operands[0] != 0:
+        if kind == "const" and self._is_normal(1.0 / operands[0]):
             inverse = self.const(1.0 / operands[0])
-        elif kind == "mul" and self.nodes[operands[0]][0] == "const":
-            inverse = self.mul(
-                self.const(1.0 / self.nodes[operands[0]][1]), self.recip(operands[1])
-            )
-        elif kind == "mul" and self._base(operands[0]) == self._base(operands[1]):
+        elif x in self._powers or (kind == "mul" and self.nodes[operands[0]][0] == "const"):
             inverse = self.mul(self.recip(operands[0]), self.recip(operands[1]))
         else:
             inverse = self._node(("recip", x), _DIVISION, finite=False)
         return inverse if a > 0 else -inverse
-
-    def _base(self, x: int) -> int:
-        """What a power is a power of."""
-        kind, *operands = self.nodes[x]
-        while kind == "mul":
-            base = self._base(operands[0])
-            if base != self._base(operands[1]):
-                return x
-            x = base
-            kind, *operands = self.nodes[x]
-        return x
 
     def where(self, condition: int, p: Reference, q: Reference) -> Reference:
         """``p if condition else q``; the condition is the number of an opaque node."""

@@ -38,6 +38,9 @@ type Place = tuple[int, int]
 _FACTORED = 2
 """How many of the cheapest results are factored; the best of them counts."""
 
+_LONG = 50_000
+"""Operations from which on only one is."""
+
 
 def jacobian(
     ex: Expressions, outputs: Sequence[UOp], leaves: Sequence[UOp]
@@ -57,7 +60,7 @@ def jacobian(
     """
     graph, roots = read_linear(outputs, leaves)
     found: list[dict[int, UOp]] = [{} for _ in outputs]
-    for (row, leaf), node in _cheapest(_Elimination(graph, {}, roots)).build(ex).items():
+    for (row, leaf), node in _expressions(ex, _Elimination(graph, {}, roots)).items():
         found[row][leaf - 1] = node
     return found
 
@@ -81,7 +84,7 @@ def hessian(
     """
     form = read_bilinear(root, leaves, twins)
     start = _Elimination(form.graph, _product_weights(form), ())
-    return {(i - 1, j - 1): node for (i, j), node in _cheapest(start).build(ex).items()}
+    return {(i - 1, j - 1): node for (i, j), node in _expressions(ex, start).items()}
 
 
 def _product_weights(form: QuadraticForm) -> dict[tuple[int, int], Reference]:
@@ -126,6 +129,13 @@ class _Entries:
         return {place: nodes[a] for place, a in kept.items()}
 
 
+def _expressions(ex: Expressions, graph: "_Elimination") -> dict[Place, UOp]:
+    try:
+        return _cheapest(graph).build(ex)
+    except RecursionError:
+        raise NotLinear("hundreds of choices inside one another") from None
+
+
 def _cheapest(graph: "_Elimination") -> _Entries:
     """The results of eliminating all inner vertices in the best order that was found."""
     graph.condense()
@@ -137,7 +147,8 @@ def _cheapest(graph: "_Elimination") -> _Entries:
         trial.eliminate([vertices[k] for k in order])
         found.append(trial.entries())
     found.sort(key=lambda entries: entries.cost)
-    shortened = [entries.factored(graph.c) for entries in found[:_FACTORED]]
+    several = _FACTORED if found[0].cost < _LONG else 1
+    shortened = [entries.factored(graph.c) for entries in found[:several]]
     return min(shortened, key=lambda entries: entries.cost)
 
 

@@ -27,6 +27,9 @@ _EFFORT = 500
 _MAX_EFFORT = 30_000
 """The same for large graphs, in total."""
 
+_TRIED = 150_000
+"""Operations in all orders that are proposed together; carrying them out takes about a second."""
+
 _MAX_ANNEALED = 1_000
 """Vertices up to which annealing is tried; its memory grows with their square."""
 
@@ -134,8 +137,8 @@ class Structure:
 def good_orders(structure: Structure, inner: Sequence[int]) -> list[list[int]]:
     """Orders of the inner vertices that need few operations.
 
-    What an order really costs depends on the coefficients too, so several are proposed. The same
-    structure always gives the same orders.
+    What an order really costs depends on the coefficients too, so several are proposed, the best
+    first. The same structure always gives the same orders.
 
     Args:
         structure: of the whole graph.
@@ -148,18 +151,20 @@ def good_orders(structure: Structure, inner: Sequence[int]) -> list[list[int]]:
         for late in (True, False)
     ]
     found.sort(key=lambda order: _cost(structure, order))
-    if not 2 < len(inner) <= _MAX_ANNEALED:
-        return found[:3]
     proposed = found[:1]
-    for number, (size, effort) in enumerate(_ROUNDS):
-        visits = effort * min(_EFFORT * len(inner), _MAX_EFFORT)
-        found = [
-            _annealed(structure, order, visits, seed=10 * number + k)
-            for k, order in enumerate(found[:size])
-        ]
-        found.sort(key=lambda order: _cost(structure, order))
-        proposed += found
-    return proposed
+    if 2 < len(inner) <= _MAX_ANNEALED:
+        for number, (size, effort) in enumerate(_ROUNDS):
+            visits = effort * min(_EFFORT * len(inner), _MAX_EFFORT)
+            found = [
+                _annealed(structure, order, visits, seed=10 * number + k)
+                for k, order in enumerate(found[:size])
+            ]
+            found.sort(key=lambda order: _cost(structure, order))
+            proposed += found
+    else:
+        proposed += found[1:3]
+    proposed.sort(key=lambda order: _cost(structure, order))
+    return proposed[: max(_TRIED // max(_cost(structure, proposed[0]), 1), 1)]
 
 
 def _cost(structure: Structure, order: Sequence[int]) -> int:

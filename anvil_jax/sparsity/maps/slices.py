@@ -23,6 +23,9 @@ from anvil_jax.sparsity.maps.unbatching.registry import UnbatchingError
 _MAX_SLICES = 3
 """Slices of one value up to which it is computed again for each."""
 
+_MAX_VALUES = 16
+"""Sliced values up to which it is tried; programs with more are stencils of stencils."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
@@ -46,6 +49,8 @@ def with_shorter_maps(core: Core, positions: Collection[int], min_trips: int) ->
     uses: dict[tuple[int, int], set[_Slice]] = {}
     for s in found.values():
         uses.setdefault((s.value, s.axis), set()).add(s)
+    if len(uses) > _MAX_VALUES:
+        return None
     instances = {
         key: one
         for key, slices in uses.items()
