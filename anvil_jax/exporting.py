@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from anvil_jax.constants import CodegenIntConstant, constant_views
 from anvil_jax.emit.module import GENERATOR, ModuleText, render_module
 from anvil_jax.emit.names import check_identifier
-from anvil_jax.emit.views import SampleView
+from anvil_jax.emit.views import SampleView, SolverView
 from anvil_jax.errors import ArgumentError, ExportError
 from anvil_jax.function import Device, KernelChoice, NumericalFunction
 from anvil_jax.reference import reference_samples
@@ -27,7 +27,8 @@ from anvil_jax.reference import reference_samples
 class Exportable(Protocol):
     """What a module can contain: `NumericalFunction` and everything made like it.
 
-    Besides the name it has the stage `view`, a `FunctionView`, and, for a self-test, `traced`.
+    Besides the name it has the stage `view`, a `FunctionView` or `SolverView` (for modules
+    `exported_view`, if that is another one), and, for a self-test, `traced`.
     (They are cached properties, which protocols cannot describe.)
     """
 
@@ -98,10 +99,12 @@ def generate_module(
     check_identifier(module_name, "module")
     functions = _checked(module_name, fns)
     samples = {f.name: _samples(f) for f in functions} if self_test else None
+    views = [f.exported_view if hasattr(type(f), "exported_view") else f.view for f in functions]
     text = render_module(
         module_name,
-        [f.view for f in functions],
+        [view for view in views if not isinstance(view, SolverView)],
         constant_views(() if constants is None else constants),
+        solvers=[view for view in views if isinstance(view, SolverView)],
         samples=samples,
         c_abi=c_abi,
     )

@@ -21,6 +21,7 @@ from anvil_jax.emit.views import (
     ModuleView,
     ParameterView,
     SampleView,
+    SolverView,
     TableView,
     TestedView,
     TestRunView,
@@ -72,6 +73,7 @@ def render_module(
     functions: Sequence[FunctionView],
     constants: Sequence[ConstantView] = (),
     *,
+    solvers: Sequence[SolverView] = (),
     samples: Mapping[str, Sequence[SampleView]] | None = None,
     c_abi: bool = False,
 ) -> ModuleText:
@@ -81,6 +83,7 @@ def render_module(
         name: C++ identifier: namespace, file names and CMake target.
         functions: in the order in which they shall appear; names differ.
         constants: dependencies first.
+        solvers: behind the functions, with names of their own.
         samples: for the self-test, by function name; None for no self-test.
         c_abi: whether to add CasADi's external-function form.
 
@@ -88,8 +91,8 @@ def render_module(
         ArgumentError: a name is no usable identifier, or two things have the same name.
         ExportError: `c_abi` is asked for a function that CasADi cannot call.
     """
-    _check_names(name, functions, constants)
-    view = _module_view(name, functions, constants, samples is not None, c_abi)
+    _check_names(name, functions, constants, solvers)
+    view = _module_view(name, functions, constants, samples is not None, c_abi, solvers)
     bridges = tuple(bridge_view(name, f) for f in functions) if c_abi else ()
     return ModuleText(
         name=name,
@@ -114,15 +117,30 @@ def render_library_source(name: str, functions: Sequence[FunctionView]) -> str:
     )
 
 
+def render_solver_library(name: str, solver: SolverView, abi: int) -> str:
+    """One self-contained source of a solver with the functions that Python calls.
+
+    Args:
+        name: C++ identifier, the enclosing namespace.
+        solver: what to define.
+        abi: version of these functions.
+    """
+    _check_names(name, (), (), (solver,))
+    view = _module_view(name, (), (), False, False, (solver,))
+    return render_template("sqp/library.cpp.j2", module=view, solver=solver, abi=abi)
+
+
 def _module_view(
     name: str,
     functions: Sequence[FunctionView],
     constants: Sequence[ConstantView],
     has_self_test: bool,
     has_c_abi: bool,
+    solvers: Sequence[SolverView] = (),
 ) -> ModuleView:
-    runtime = collect_runtime(header for function in functions for header in function.runtime)
-    tables = {table.name: table for function in functions for table in function.tables}
+    code = (*functions, *(kernel for solver in solvers for kernel in solver.kernels))
+    runtime = collect_runtime(header for part in (*code, *solvers) for header in part.runtime)
+    tables = {table.name: table for part in (*code, *solvers) for table in part.tables}
     taken = {constant.name for constant in constants}
     return ModuleView(
         name=name,
@@ -139,6 +157,9 @@ def _module_view(
         has_runtime=bool(runtime.text),
         has_self_test=has_self_test,
         has_c_abi=has_c_abi,
+        solvers=tuple(solvers),
+        needs_piqp=any(solver.calls_piqp for solver in solvers),
+        has_qp_interface=any(s.calls_piqp or s.takes_qp_solver for s in solvers),
     )
 
 
@@ -241,7 +262,10 @@ def _render_casadi(
 
 
 def _check_names(
-    module: str, functions: Sequence[FunctionView], constants: Sequence[ConstantView]
+    module: str,
+    functions: Sequence[FunctionView],
+    constants: Sequence[ConstantView],
+    solvers: Sequence[SolverView] = (),
 ) -> None:
     check_identifier(module, "module")
     for names, what in (
@@ -256,6 +280,7 @@ def _check_names(
     for kind, name in (
         *(("constant", c.name) for c in constants),
         *(("function", f.name) for f in functions),
+        *(("solver", s.name) for s in solvers),
     ):
         check_identifier(name, kind)
         if name in seen:

@@ -103,6 +103,76 @@ class ConstantView:
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentView:
+    """Part of an array of default values: the table `name` of `size` numbers, `repeat` times."""
+
+    name: str
+    size: int
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultView:
+    """Default values of one of a solver's inputs.
+
+    Attributes:
+        name: of the input, ``x_lb``.
+        member: of the solver that holds it.
+        count: name of the constant that says how many numbers there are.
+        segments: the numbers.
+    """
+
+    name: str
+    member: str
+    count: str
+    segments: tuple[SegmentView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SolverView:
+    """A generated solver.
+
+    Attributes:
+        name: C++ identifier, also its namespace.
+        source: what it was in Python, one line.
+        real: C++ type of all numbers, ``double`` or ``float``.
+        dtype: NumPy name of the same.
+        kernels: the functions it evaluates, in namespaces of their names.
+        model: C++ text that defines ``struct model`` from the kernels.
+        defaults: bounds and right-hand sides.
+        tables: constants of `model` and `defaults`.
+        runtime: run-time headers it needs.
+        subproblem: C++ type that solves the quadratic programs, in terms of ``model``.
+        variables, equalities, inequalities, parameters: sizes.
+        initial_equalities: leading equalities whose right-hand side is measured.
+        has_stages: whether variables can be shifted by a stage.
+        takes_qp_solver: whether the user says who solves the quadratic programs.
+        calls_piqp: whether PIQP's C library solves them.
+        notes: lines of the header comment.
+    """
+
+    name: str
+    source: str
+    real: str
+    dtype: str
+    kernels: tuple[FunctionView, ...]
+    model: str
+    defaults: tuple[DefaultView, ...]
+    tables: tuple[TableView, ...]
+    runtime: tuple[str, ...]
+    subproblem: str
+    variables: int
+    equalities: int
+    inequalities: int
+    parameters: int
+    initial_equalities: int
+    has_stages: bool
+    takes_qp_solver: bool
+    calls_piqp: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ParameterView:
     """One parameter of the C++ function ``call``.
 
@@ -162,6 +232,9 @@ class ModuleView:
         cmake_option: prefix of the CMake options.
         has_tables, has_runtime: whether there are any.
         has_self_test, has_c_abi: which optional files belong to the module.
+        solvers: in the order given by the user.
+        needs_piqp: whether a solver calls PIQP's C library.
+        has_qp_interface: whether quadratic programs leave a solver.
     """
 
     name: str
@@ -178,6 +251,9 @@ class ModuleView:
     has_runtime: bool
     has_self_test: bool
     has_c_abi: bool
+    solvers: tuple[SolverView, ...] = ()
+    needs_piqp: bool = False
+    has_qp_interface: bool = False
 
 
 @dataclass(frozen=True, slots=True)
