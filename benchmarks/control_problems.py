@@ -165,7 +165,7 @@ def hanging_chain(N: int) -> ControlProblem:
         accelerations = (forces[1:] - forces[:-1]) / mass + gravity
         return jnp.concatenate([x[moved + 3 :], u, jnp.ravel(accelerations)])
 
-    nx, end, wall = 6 * masses + 3, np.array([1.0, 0.0, 0.0]), -0.05
+    nx, end, wall = 6 * masses + 3, np.array([1.0, 0.0, 0.0]), -0.01
     rest = _chain_at_rest(derivative, end, masses)
     x_init = _pulled(derivative, rest, np.array([-1.0, 1.0, 1.0]), 1.0)
     duration = 5.0
@@ -191,7 +191,7 @@ def race_car(N: int) -> ControlProblem:
     Kinematic bicycle. Parameters of a stage: reference state and input, then the track's direction
     (2) there. Rows: distance from the centre line, lateral acceleration.
     """
-    wheelbase, grip, half_width = 0.3, 6.0, 0.25
+    wheelbase, grip, half_width = 0.3, 6.0, 0.1
 
     def derivative(x: Any, u: Any) -> Any:
         _, _, heading, speed, steering = x
@@ -204,9 +204,9 @@ def race_car(N: int) -> ControlProblem:
         lateral = x[3] ** 2 * jnp.tan(x[4]) / wheelbase
         return jnp.stack([beside, lateral])
 
-    duration, speed = 3.0, 2.5
+    duration, speed = 3.0, 2.6
     dt = duration / N
-    stage = tracking_cost([10.0, 10.0, 0.5, 0.5, 0.1], [0.05, 0.05])
+    stage = tracking_cost([0.5, 0.5, 0.5, 0.5, 0.1], [0.05, 0.05])
     last = terminal_tracking_cost([20.0, 20.0, 2.0, 2.0, 0.1])
     problem = multiple_shooting(
         derivative, N, 5, 2, dt=dt,
@@ -219,7 +219,7 @@ def race_car(N: int) -> ControlProblem:
     x_ref = np.column_stack([points, headings, np.full(N + 1, speed), np.zeros(N + 1)])
     directions = np.column_stack([np.cos(headings), np.sin(headings)])
     p = reference_parameters(problem, x_ref, others=directions)
-    x_init = np.array([points[0, 0], points[0, 1] + 0.1, headings[0], 1.5, 0.0])
+    x_init = np.array([points[0, 0], points[0, 1] + 0.05, headings[0], 1.5, 0.0])
     return _posed("race_car", problem, dt, derivative, x_init, p)
 
 

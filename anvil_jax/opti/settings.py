@@ -81,7 +81,7 @@ class SQPSettings:
     regularization: float = 0.0
     largest_penalty: float = 1e7
     max_iterations: int = 100
-    qp_max_iterations: int = 60
+    qp_max_iterations: int = 40
     max_line_search_steps: int = 30
     globalization: Globalization = Globalization.FILTER
     second_order_correction: bool = True

@@ -64,6 +64,9 @@ struct sqp_solver : sqp_iterate<Model, Api> {
   using Base::is_solved;
   using Base::is_unbounded;
   using Base::linearize;
+  using Base::link_weight;
+  using Base::violation_of_links;
+  using Base::weigh;
   using Base::measure;
   using Base::remember;
   using Base::report;
@@ -71,7 +74,7 @@ struct sqp_solver : sqp_iterate<Model, Api> {
 
   Subproblem subproblem;
   sqp_step<Model> step, correction;
-  T penalty;  // of the elastic step
+  T penalty;  // of elastic steps; 0 before the first
   T scratch_equality[at_least_one(equalities)];
   T scratch_inequality[at_least_one(inequalities)];
   line_search_filter<T> filter;
@@ -107,6 +110,7 @@ struct sqp_solver : sqp_iterate<Model, Api> {
     filter.reset(now.violation);
     weight.reset();
     failures = stagnations = 0;
+    penalty = T(0);
     uses_merit = settings.globalization == Globalization::MERIT;
     for (;; ++statistics.iterations) {
       if (!linearize()) return finish(Status::EVALUATION_FAILED);
@@ -253,7 +257,10 @@ struct sqp_solver : sqp_iterate<Model, Api> {
     for (int i = 0; i < inequalities; ++i) scratch_inequality[i] = T(0);
     add_product(model.equality, program.equality, d, scratch_equality);
     add_product(model.inequality, program.inequality, d, scratch_inequality);
-    for (int i = 0; i < equalities; ++i) total += std::fabs(scratch_equality[i]);
+    total += link_weight * violation_of_links(scratch_equality);
+    for (int i = 0; i < equalities; ++i) {
+      if (!Model::is_link(i)) total += std::fabs(scratch_equality[i]);
+    }
     for (int i = 0; i < inequalities; ++i) {
       total += violation_of(scratch_inequality[i], program.lower[i], program.upper[i]);
     }
@@ -326,13 +333,16 @@ struct sqp_solver : sqp_iterate<Model, Api> {
     T possible = T(0);
     if (is_finite_step(step) && feasibility != qp_status::numerics) {
       possible = before - linear_violation(step.d);
-      const bool stuck = residual.infeasibility > T(settings.tolerance_feasibility) &&
+      const bool linked = Subproblem::soft_bounds && violation_of_links(now.equality) >
+                                                         T(settings.tolerance_feasibility);
+      const bool stuck = residual.infeasibility > T(settings.tolerance_feasibility) && !linked &&
                          possible <= T(1e-3) * before;
       stagnations = stuck ? stagnations + 1 : 0;
       if (stuck && (stagnations >= 3 || possible <= T(1e-6) * before)) return Status::INFEASIBLE;
     }
     options.penalty = larger(T(1), T(1.5) * largest_multiplier(multipliers));
-    options.penalty = smaller(larger(options.penalty, weight.weight), T(settings.largest_penalty));
+    if (penalty > T(0)) options.penalty = smaller(options.penalty, 3 * penalty);
+    options.penalty = smaller(options.penalty, T(settings.largest_penalty));
     for (;; options.penalty *= 10) {
       start_step(step);
       const qp_status status = solve_subproblem(options, step);
@@ -345,7 +355,19 @@ struct sqp_solver : sqp_iterate<Model, Api> {
       }
     }
     penalty = options.penalty;
+    if (Subproblem::soft_bounds) raise_link_weight(before - linear_violation(step.d));
     return Status::SOLVED;
+  }
+
+  // Where links between stages cannot be soft, a step that fulfils them may violate other rows
+  // more than before. Links then weigh so much that it still reduces the violation.
+  void raise_link_weight(T reduction) {
+    const T links = violation_of_links(now.equality);
+    const T others = link_weight * links - reduction;  // by what the others' violation grows
+    if (!(others > T(0.5) * link_weight * links) || link_weight > T(1e6)) return;
+    link_weight = T(2.5) * others / larger(links, T(1e-6) * others);
+    weigh(now);
+    filter.reset(now.violation);
   }
 
   // ---- line search ----

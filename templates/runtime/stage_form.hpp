@@ -232,7 +232,7 @@ struct stage_form {
       for (int i = 0; i < NU; ++i) {
         for (int j = 0; j < NU; ++j) input[i * NU + j] = m[(NX + i) * NZ + NX + j];
       }
-      mirror_eigenvalues<T, NU>(input, T(1e-6));
+      mirror_eigenvalues<T, NU>(input, T(1e-2));
       for (int i = 0; i < NU; ++i) {
         for (int j = 0; j < NU; ++j) m[(NX + i) * NZ + NX + j] = input[i * NU + j];
       }

@@ -32,7 +32,7 @@ struct SQPSettings {
     // Largest weight of the constraints in elastic mode.
     double largest_penalty = 1e7;
     int max_iterations = 100;
-    int qp_max_iterations = 60;
+    int qp_max_iterations = 40;
     int max_line_search_steps = 30;
     SQPGlobalization globalization = SQPGlobalization::FILTER;
     // Correct steps for the curvature of constraints where they would be refused (1) or not (0).
