@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from anvil_jax.opti import MultistageProblem
 from anvil_jax.opti.closed_loop import measured
 from anvil_jax.opti.integrators import rk4
-from anvil_jax.opti.multistage_problem import StageRows
+from anvil_jax.opti.multistage_problem import Place, StageRows
 from anvil_jax.opti.shooting import initial_guess, multiple_shooting
 from anvil_jax.opti.tracking import (
     reference_parameters,
@@ -303,10 +303,9 @@ def flat_program(control: ControlProblem) -> FlatProgram:
         z, shared, own = arguments(w, p)
         total = jnp.zeros((), w.dtype)
         for k in range(problem.N + 1):
-            places = (k == 0, "initial"), (k < problem.N, "stage"), (k == problem.N, "terminal")
-            for applies, place in places:
+            for place, applies in _applying(k, problem.N):
                 fn = problem.costs[place]
-                if applies and fn is not None:
+                if applies and place != "interstage" and fn is not None:
                     total += jnp.reshape(fn(z[k], shared, own[k]), ())
         return total
 
@@ -315,14 +314,11 @@ def flat_program(control: ControlProblem) -> FlatProgram:
             z, shared, own = arguments(w, p)
             found = [jnp.zeros(0, w.dtype)]
             for k in range(problem.N + 1):
-                inner, last = k < problem.N, k == problem.N
-                for place, applies in (("initial", k == 0), ("stage", inner)):
-                    if applies and (fn := kind.functions[place]) is not None:
-                        found.append(jnp.ravel(fn(z[k], shared, own[k])))
-                if inner and (fn := kind.functions["interstage"]) is not None:
-                    found.append(jnp.ravel(fn(z[k], z[k + 1], shared, own[k])))
-                if last and (fn := kind.functions["terminal"]) is not None:
-                    found.append(jnp.ravel(fn(z[k], shared, own[k])))
+                for place, applies in _applying(k, problem.N):
+                    fn = kind.functions[place]
+                    if applies and fn is not None:
+                        points = (z[k], z[k + 1]) if place == "interstage" else (z[k],)
+                        found.append(jnp.ravel(fn(*points, shared, own[k])))
             return jnp.concatenate(found)
 
         return values
@@ -341,6 +337,12 @@ def flat_program(control: ControlProblem) -> FlatProgram:
 
 
 # ---- pieces ----
+
+
+def _applying(k: int, horizon: int) -> tuple[tuple[Place, bool], ...]:
+    """Which functions stage k has, in the order of their rows."""
+    inner = k < horizon
+    return ("initial", k == 0), ("stage", inner), ("interstage", inner), ("terminal", not inner)
 
 
 def _posed(
@@ -394,7 +396,7 @@ def _pulled(
     return x
 
 
-def _track(distances: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _track(distances: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Points of a winding closed track at distances along it, and headings there."""
     t = np.linspace(0.0, 2 * np.pi, 20001)
     radius = 2.0 + 0.45 * np.sin(3 * t)

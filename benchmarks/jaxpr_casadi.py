@@ -93,10 +93,11 @@ def multistage_program(problem: MultistageProblem, *, calls: bool = False) -> Ca
     rows = [
         _translated(problem, rows.functions) for rows in (problem.equalities, problem.inequalities)
     ]
-    middle: tuple[Place, ...] = ("stage", "interstage")
     where: list[tuple[Place, int]] = [("initial", 0)]
-    where += [(place, k) for k in range(stages - 1) for place in middle]
-    where += [("terminal", stages - 1)]
+    for k in range(stages - 1):
+        where.append(("stage", k))
+        where.append(("interstage", k))
+    where.append(("terminal", stages - 1))
 
     def values(functions: dict[Place, Any]) -> list[Any]:
         found = []

@@ -114,6 +114,10 @@ def multiple_shooting(
     if is_nls and (stage_cost is not None or terminal_cost is not None):
         raise ArgumentError("multiple_shooting: give either costs or residuals")
 
+    for values, what in ((x_initial, "x_initial"), (x_terminal, "x_terminal")):
+        if values is not None:
+            _check_shape(values, ((nx,),), what)
+
     def of_stage(fn: Callback | None, what: str) -> Callback | None:
         if fn is None:
             return None
@@ -192,8 +196,8 @@ def initial_guess(
         share = np.linspace(0.0, 1.0, stages)[:, None]
         states = (1 - share) * states[0] + share * states[1]
     guess = np.empty((stages, nz), problem.dtype)
-    guess[:, :nx] = filled(states, (stages, nx), 0.0, problem.dtype, "x").reshape(stages, nx)
-    guess[:, nx:] = filled(u, (stages, nz - nx), 0.0, problem.dtype, "u").reshape(stages, nz - nx)
+    guess[:, :nx] = rows_of_stages(states, (stages, nx), 0.0, problem.dtype, "x")
+    guess[:, nx:] = rows_of_stages(u, (stages, nz - nx), 0.0, problem.dtype, "u")
     return guess
 
 
@@ -278,6 +282,36 @@ def _bounds(
     bounds = np.full((count + 1, nx + nu), default, dtype)
     first = 0 if x is not None and np.ndim(x) == 2 else 1
     shape = (count + 1 - first, nx)
-    bounds[first:, :nx] = filled(x, shape, default, dtype, f"x_{side}").reshape(shape)
-    bounds[:-1, nx:] = filled(u, (count, nu), default, dtype, f"u_{side}").reshape(count, nu)
+    bounds[first:, :nx] = rows_of_stages(x, shape, default, dtype, f"x_{side}")
+    bounds[:-1, nx:] = rows_of_stages(u, (count, nu), default, dtype, f"u_{side}")
     return bounds
+
+
+def rows_of_stages(
+    values: ArrayLike | None,
+    shape: tuple[int, int],
+    default: float,
+    dtype: np.dtype[Any],
+    what: str,
+) -> NDArray[Any]:
+    """Values of all stages, given for each, for one of them, or as one number; nothing else.
+
+    Args:
+        values: of `shape`, of its last axis alone, or a scalar.
+        shape: (stages, count).
+        default: where values are None.
+        dtype: of the result.
+        what: name for messages.
+
+    Raises:
+        ArgumentError: the shape is none of these, or a value is NaN.
+    """
+    if values is not None:
+        _check_shape(values, ((), shape[1:], shape), what)
+    return filled(values, shape, default, dtype, what).reshape(shape)
+
+
+def _check_shape(values: ArrayLike, shapes: tuple[tuple[int, ...], ...], what: str) -> None:
+    if np.shape(values) not in shapes:
+        expected = " or ".join(str(shape) for shape in shapes)
+        raise ArgumentError(f"{what} has the shape {np.shape(values)}, expected {expected}")

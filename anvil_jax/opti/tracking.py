@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anvil_jax.errors import ArgumentError
 from anvil_jax.opti.multistage_problem import MultistageProblem
-from anvil_jax.opti.problem import filled
+from anvil_jax.opti.shooting import rows_of_stages
 
 type Weights = NDArray[np.float64]
 
@@ -134,7 +134,7 @@ def reference_parameters(
         raise ArgumentError(f"the {rest} parameters after each reference are missing: others")
     parts = ((x_ref, nx, "x_ref"), (u_ref, nz - nx, "u_ref"), (others, rest, "others"))
     columns = [
-        filled(values, (stages, count), 0.0, problem.dtype, what).reshape(stages, count)
+        rows_of_stages(values, (stages, count), 0.0, problem.dtype, what)
         for values, count, what in parts
     ]
     return problem.parameters(p_global, np.concatenate(columns, axis=1))

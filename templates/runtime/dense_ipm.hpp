@@ -207,6 +207,12 @@ struct dense_ipm {
     return largest_magnitude(error, NV);
   }
 
+  ipm_ray<T> ray() const {
+    ipm_ray<T> found = {};
+    found.template add<NV>(hessian, slope, value_step);
+    return found;
+  }
+
   void refine() {
     backsolve(error);
     for (int i = 0; i < NV; ++i) value_step[i] -= error[i];

@@ -10,9 +10,8 @@
 //   min 1/2 z'Hz + g'z   subject to   lower <= rows(z) <= upper,
 //
 // where `rows` are the variables themselves and linear functions of them, and to equalities that a
-// program may have of its own. A program (riccati_ipm,
-// dense_ipm) knows how to evaluate itself and to solve its Newton systems; everything about rows is
-// here. The method is Mehrotra's predictor-corrector ("On the implementation of a primal-dual
+// program may have of its own. A program (riccati_ipm, dense_ipm) knows how to evaluate itself and
+// to solve its Newton systems; everything about rows is here. The method is Mehrotra's predictor-corrector ("On the implementation of a primal-dual
 // interior point method", SIAM J. Optim. 2, 1992) from an infeasible start, with proximal terms in
 // the primal and the dual as in PIQP (Schwan, Jiang, Kuhn and Jones, "PIQP: A proximal
 // interior-point quadratic programming solver", CDC 2023): they keep every Newton system solvable
@@ -33,7 +32,7 @@ enum class qp_status : int {
   max_iterations = 1,  // the residuals tell how far it came
   infeasible = 2,      // shown by multipliers (Farkas), or two sides cross
   numerics = 3,        // NaN or infinity in the data or on the way
-  unbounded = 4        // the objective falls without end
+  unbounded = 4        // the objective falls along a ray of feasible points
 };
 
 template <class T>
@@ -126,6 +125,24 @@ template <class T, int M, int N>
 inline void apply_transposed(const T* a, const T* x, T* y) {
   contract<T, 1, 1, N, M, 0, M, 1, 0, N, 1>(x, a, y);
 }
+
+// Slope and curvature of a quadratic function along a step.
+template <class T>
+struct ipm_ray {
+  T slope, magnitude;  // gradient'step, and the sum of the magnitudes of its terms
+  T curvature;         // step'hessian step
+
+  template <int N>
+  void add(const T* hessian, const T* gradient, const T* step) {
+    T product[at_least_one(N)];
+    apply_transposed<T, N, N>(hessian, step, product);
+    for (int i = 0; i < N; ++i) {
+      slope += step[i] * gradient[i];
+      magnitude += std::fabs(step[i] * gradient[i]);
+      curvature += step[i] * product[i];
+    }
+  }
+};
 
 // Rows of a program as the method sees them: a list of equalities and one of sides
 // e v + s - t = e bound, with e = 1 for an upper and -1 for a lower side, a slack s >= 0 with its
@@ -244,6 +261,31 @@ struct ipm_rows {
       if (dual_step[j] > T(0)) multiplier[row[j]] += sign[j] * dual_step[j];
     }
     return largest_magnitude(multiplier, Rows);
+  }
+
+  // Whether a step keeps the hard rows however far it goes on; `rate` bounds what a row may grow by
+  // because of rounding errors, for a row of norm 1.
+  bool recedes(const T* step, T rate) const {
+    const T equal = largest_of<T>(equalities, [this, step](int j) {
+      return std::fabs(step[equality_row[j]]) / std::sqrt(norm[equality_row[j]]);
+    });
+    const T unequal = largest_of<T>(
+        hard, [this, step](int j) { return sign[j] * step[row[j]] / std::sqrt(norm[row[j]]); });
+    return larger(equal, unequal) <= rate;
+  }
+
+  // What a step that goes on for ever adds to the penalty at each repetition.
+  T penalty_growth(const T* step) const {
+    return sum_of<T>(sides - hard, [this, step](int i) {
+      const int j = hard + i;
+      return penalty[j] * larger(sign[j] * step[row[j]], T(0));
+    });
+  }
+
+  // Largest magnitude, beside the norms of the rows.
+  T largest_relative(const T* value) const {
+    return std::sqrt(
+        largest_of<T>(Rows, [this, value](int i) { return value[i] * value[i] / norm[i]; }));
   }
 
   // Residuals at the row values; returns the largest, NaN if one is not finite.
@@ -428,6 +470,27 @@ inline bool shows_infeasible(Program& program, T reach) {
   return false;
 }
 
+// Where the objective falls without end, the iterates run away, with steps that get longer and
+// longer until the proximal term holds them back. A long step from a feasible point that keeps all
+// hard rows, and along which the objective falls at least half as fast even `reach` times as far
+// out, counts as a ray: a minimum that far out (more than 1e10 in double, 1e6 in float) is out of
+// reach of this arithmetic.
+template <class T, class Program>
+inline bool shows_unbounded(Program& program, const ipm_options<T>& options, T violation) {
+  constexpr T rounding = sizeof(T) >= 8 ? T(2e-11) : T(2e-5);
+  constexpr T reach = sizeof(T) >= 8 ? T(1e4) : T(100);
+  auto& rows = program.rows;
+  constexpr T far = sizeof(T) >= 8 ? T(1e6) : T(1e5);
+  if (!(largest_magnitude(program.step(), Program::row_count) > far)) return false;
+  const T length = rows.largest_relative(program.step());
+  if (!(length > far)) return false;
+  if (!(violation <= options.tolerance + options.relative_tolerance * length)) return false;
+  if (!rows.recedes(program.step(), rounding * length)) return false;
+  const ipm_ray<T> ray = program.ray();
+  const T slope = ray.slope + rows.penalty_growth(program.step());
+  return slope < -T(1e-6) * ray.magnitude && reach * ray.curvature < -slope / 2;
+}
+
 // What one iteration leaves to the next.
 template <class T>
 struct ipm_state {
@@ -435,7 +498,7 @@ struct ipm_state {
   T start;         // products at the start
   T outside;       // largest violation at the start
   T stationarity;  // before the last step
-  T length;        // of the last step
+  T length;        // of the last step, as a fraction of the complete one
   bool refining;   // Newton systems need iterative refinement
   bool joint;      // primal and dual steps are to have the same length
 };
@@ -573,6 +636,7 @@ inline bool find_step(Program& program, const ipm_options<T>& options, ipm_state
 //   direction(final)                    fill step() for rows.pull, its own multipliers too if final
 //   remainder(multipliers, proximal)    largest error of the step as a solution
 //   refine()                            reduce it
+//   ray()                               the objective along the step
 //   advance(primal, dual)               move by the step
 //   adjoint(multipliers, out)           of the rows and its own equalities, see proves_infeasible;
 //                                       returns the offset
@@ -608,6 +672,10 @@ inline qp_result<T> interior_point(Program& program, const ipm_options<T>& optio
     }
     if (outside && shows_infeasible(program, options.wide ? T(1e4) : T(1e3))) {
       result.status = qp_status::infeasible;
+      return result;
+    }
+    if (shows_unbounded(program, options, result.infeasibility)) {
+      result.status = qp_status::unbounded;
       return result;
     }
     state.length = smaller(primal, duality);

@@ -90,6 +90,7 @@ struct riccati_ipm {
   T input_step[N + 1][at_least_one(NU)];
   T initial_factor[at_least_one(NX * NX)];
   bool initial_fixed;
+  bool has_rows[N + 1];  // C_k is not all zero
 
   // Set everything to what has no effect: no cost, no rows, no bounds, all rows hard.
   void reset() {
@@ -134,13 +135,37 @@ struct riccati_ipm {
     return sum - sum == T(0);
   }
 
-  void row_norms(T* out) const {
+  void row_norms(T* out) {
     for (int k = 0; k <= N; ++k, out += stride) {
+      has_rows[k] = false;
       for (int i = 0; i < NZ; ++i) out[i] = T(1);
       for (int i = 0; i < NG; ++i) {
         const T* row = jacobian[k] + (NX + i) * NZ;
         out[NZ + i] = sum_of<T>(NZ, [row](int j) { return row[j] * row[j]; });
+        has_rows[k] = has_rows[k] || out[NZ + i] > T(0);
       }
+    }
+  }
+
+  // Stages without general rows (often all but the last one) are spared the work for them, unless
+  // it is hardly any.
+  bool uses_rows(int k) const { return NG < 4 || has_rows[k]; }
+
+  // [A B; C] z and its transpose.
+  void apply_jacobian(int k, const T* z, T* images) const {
+    if (uses_rows(k)) {
+      apply_matrix<T, NR, NZ>(jacobian[k], z, images);
+    } else {
+      apply_matrix<T, NX, NZ>(jacobian[k], z, images);
+      for (int i = NX; i < NR; ++i) images[i] = T(0);
+    }
+  }
+
+  void apply_jacobian_transposed(int k, const T* duals, T* product) const {
+    if (uses_rows(k)) {
+      apply_transposed<T, NR, NZ>(jacobian[k], duals, product);
+    } else {
+      apply_transposed<T, NX, NZ>(jacobian[k], duals, product);
     }
   }
 
@@ -171,12 +196,12 @@ struct riccati_ipm {
       for (int i = 0; i < NZ; ++i) slope[k][i] = gradient[k][i] + product[i];
       for (int i = 0; i < NZ; ++i) objective += z[i] * (gradient[k][i] + slope[k][i]);
       join_multipliers(costate[k], row_multiplier[k], duals);
-      apply_transposed<T, NR, NZ>(jacobian[k], duals, product);
+      apply_jacobian_transposed(k, duals, product);
       for (int i = 0; i < NZ; ++i) {
         lagrangian[k][i] = slope[k][i] + product[i] + row_multiplier[k][i];
       }
       for (int i = 0; i < NX && k > 0; ++i) lagrangian[k][i] -= costate[k - 1][i];
-      apply_matrix<T, NR, NZ>(jacobian[k], z, images);
+      apply_jacobian(k, z, images);
       for (int i = 0; i < NG; ++i) z[NZ + i] = images[NX + i];
       const T* next = value[k < N ? k + 1 : N];
       for (int i = 0; i < NX; ++i) defect[k][i] = k < N ? images[i] + offset[k][i] - next[i] : T(0);
@@ -199,11 +224,15 @@ struct riccati_ipm {
         apply_transposed<T, NX, NX>(cost[k + 1], defect[k], cost_defect[k]);
       }
       const T* weight = rows.weight + k * stride;
-      for (int i = 0; i < NG; ++i) {
-        const T* row = jacobian[k] + (NX + i) * NZ;
-        for (int j = 0; j < NZ; ++j) images[(NX + i) * NZ + j] = weight[NZ + i] * row[j];
+      if (uses_rows(k)) {
+        for (int i = 0; i < NG; ++i) {
+          const T* row = jacobian[k] + (NX + i) * NZ;
+          for (int j = 0; j < NZ; ++j) images[(NX + i) * NZ + j] = weight[NZ + i] * row[j];
+        }
+        contract<T, 1, NZ, NZ, NR, 0, 1, NZ, 0, NZ, 1>(jacobian[k], images, total);
+      } else {
+        contract<T, 1, NZ, NZ, NX, 0, 1, NZ, 0, NZ, 1>(jacobian[k], images, total);
       }
-      contract<T, 1, NZ, NZ, NR, 0, 1, NZ, 0, NZ, 1>(jacobian[k], images, total);
       for (int i = 0; i < NZ * NZ; ++i) total[i] += hessian[k][i];
       for (int i = 0; i < NZ; ++i) total[i * NZ + i] += weight[i] + proximal;
       if (!condense(k, total)) return false;
@@ -248,7 +277,7 @@ struct riccati_ipm {
       T ahead[at_least_one(NR)] = {}, total[at_least_one(NZ)];
       for (int i = 0; i < NX && k < N; ++i) ahead[i] = cost_slope[k + 1][i] + cost_defect[k][i];
       for (int i = 0; i < NG; ++i) ahead[NX + i] = pull[NZ + i];
-      apply_transposed<T, NR, NZ>(jacobian[k], ahead, total);
+      apply_jacobian_transposed(k, ahead, total);
       for (int i = 0; i < NZ; ++i) total[i] += lagrangian[k][i] + pull[i];
       condense_slope(k, total);
     }
@@ -273,7 +302,7 @@ struct riccati_ipm {
     apply_matrix<T, NU, NX>(gain[k], x, feedback);
     for (int i = 0; i < NX; ++i) z[i] = x[i];
     for (int i = 0; i < NU; ++i) z[NX + i] = -input_step[k][i] - feedback[i];
-    apply_matrix<T, NR, NZ>(jacobian[k], z, images);
+    apply_jacobian(k, z, images);
   }
 
   void initial_step(T* x) const {
@@ -292,7 +321,7 @@ struct riccati_ipm {
         error[k][i] = lagrangian[k][i] + product[i] + proximal * z[i] + multipliers[i];
       }
       join_multipliers(costate_step[k], multipliers, duals);
-      apply_transposed<T, NR, NZ>(jacobian[k], duals, product);
+      apply_jacobian_transposed(k, duals, product);
       for (int i = 0; i < NZ; ++i) error[k][i] += product[i];
       for (int i = 0; i < NX && k > 0; ++i) error[k][i] -= costate_step[k - 1][i];
     }
@@ -300,11 +329,17 @@ struct riccati_ipm {
     return largest_magnitude(error[0], (N + 1) * NZ);
   }
 
+  ipm_ray<T> ray() const {
+    ipm_ray<T> found = {};
+    for (int k = 0; k <= N; ++k) found.template add<NZ>(hessian[k], slope[k], value_step[k]);
+    return found;
+  }
+
   void refine() {
     for (int k = N; k >= 0; --k) {
       T ahead[at_least_one(NR)] = {}, total[at_least_one(NZ)];
       for (int i = 0; i < NX && k < N; ++i) ahead[i] = cost_slope[k + 1][i];
-      apply_transposed<T, NR, NZ>(jacobian[k], ahead, total);
+      apply_jacobian_transposed(k, ahead, total);
       for (int i = 0; i < NZ; ++i) total[i] += error[k][i];
       condense_slope(k, total);
     }
@@ -340,7 +375,7 @@ struct riccati_ipm {
       T product[at_least_one(NZ)];
       for (int i = 0; i < NG; ++i) duals[NX + i] = own[NZ + i];
       for (int i = 0; i < NX; ++i) constant += duals[i] * offset[k][i];
-      apply_transposed<T, NR, NZ>(jacobian[k], duals, product);
+      apply_jacobian_transposed(k, duals, product);
       for (int i = 0; i < NZ; ++i) coefficient[i] = product[i];
       for (int i = 0; i < NX && k > 0; ++i) {
         duals[i] = product[i] + own[i];

@@ -4,8 +4,7 @@
 #include <cstring>
 #include <new>
 
-#include "sqp_globalization.hpp"
-#include "sqp_iterate.hpp"
+#include "sqp_direction.hpp"
 
 // Sequential quadratic programming with a line search (Nocedal and Wright, "Numerical
 // optimization", chapter 18): exact Hessians of the Lagrangian made convex, a filter or an l1
@@ -13,75 +12,44 @@
 // penalty (Byrd, Nocedal and Waltz, "Steering exact penalty methods for nonlinear programming",
 // Optim. Methods Softw. 23, 2008) for quadratic programs without a feasible point.
 //
-// `Model` is described in sqp_program.hpp. A `Subproblem` solves the quadratic programs:
-//   soft_bounds                          whether elastic mode lets bounds of variables go, too
-//   setup(model), teardown()             setup answers false if there is no memory
-//   prepare(model, program, curvature)   take over the matrices; may overwrite the Hessian
-//   solve(model, program, options, step) for the program's present vectors
-// `Api` names the types of the generated module's interface (templates/sqp/interface.hpp).
+// `Model` is described in sqp_program.hpp, `Subproblem` in sqp_direction.hpp; `Api` names the types
+// of the generated module's interface (templates/sqp/interface.hpp).
 
 namespace anvil_rt {
 
 template <class Model, class Subproblem, class Api>
-struct sqp_solver : sqp_iterate<Model, Api> {
-  using Base = sqp_iterate<Model, Api>;
+struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
+  using Base = sqp_direction<Model, Subproblem, Api>;
   using T = typename Base::T;
   using Status = typename Api::Status;
   using Globalization = typename Api::Globalization;
-  using Base::n;
-  using Base::equalities;
-  using Base::inequalities;
-  using Base::infinity;
-  using Base::model;
-  using Base::program;
-  using Base::now;
-  using Base::trial;
-  using Base::best;
-  using Base::residual;
-  using Base::multipliers;
-  using Base::best_multipliers;
-  using Base::lagrangian;
-  using Base::exact_hessian;
-  using Base::statistics;
-  using Base::line;
-  using Base::clock;
-  using Base::settings;
-  using Base::parameters;
-  using Base::equality_target;
-  using Base::lower;
-  using Base::upper;
-  using Base::x_lower;
-  using Base::x_upper;
-  using Base::has_update;
-  using Base::monitor;
-  using Base::monitor_context;
-  using Base::begin;
-  using Base::check_data;
-  using Base::clear_multipliers;
-  using Base::evaluate;
-  using Base::finish;
-  using Base::is_finite;
-  using Base::is_solved;
-  using Base::is_unbounded;
-  using Base::linearize;
-  using Base::link_weight;
-  using Base::violation_of_links;
-  using Base::weigh;
-  using Base::measure;
-  using Base::remember;
-  using Base::report;
-  using Base::set_lagrangian;
+  using Base::n, Base::equalities, Base::inequalities, Base::model, Base::program, Base::now,
+      Base::trial, Base::best, Base::residual, Base::multipliers, Base::best_multipliers,
+      Base::lagrangian, Base::exact_hessian, Base::statistics, Base::line, Base::clock,
+      Base::settings, Base::parameters, Base::equality_target, Base::x_lower, Base::x_upper,
+      Base::has_update, Base::monitor, Base::monitor_context, Base::begin, Base::check_data,
+      Base::clear_multipliers, Base::evaluate, Base::finish, Base::is_finite, Base::is_solved,
+      Base::is_unbounded, Base::linearize, Base::measure, Base::remember, Base::report,
+      Base::set_lagrangian, Base::subproblem, Base::step, Base::correction, Base::penalty,
+      Base::scratch_equality, Base::scratch_inequality, Base::filter, Base::weight,
+      Base::stagnations, Base::find_step, Base::predict_active, Base::set_vectors,
+      Base::start_step, Base::hard_options, Base::solve_subproblem, Base::is_finite_step,
+      Base::largest_multiplier, Base::linear_violation, Base::is_usable;
 
-  Subproblem subproblem;
-  sqp_step<Model> step, correction;
-  T penalty;  // of elastic steps; 0 before the first
-  T scratch_equality[at_least_one(equalities)];
-  T scratch_inequality[at_least_one(inequalities)];
-  line_search_filter<T> filter;
-  penalty_weight<T> weight;
-  int failures, stagnations;
+  int failures;     // line searches in a row without success
   bool is_prepared;
   bool uses_merit;  // instead of the filter, from the first line search that this one has ended
+
+  // The watchdog technique (Chamberlain, Powell, Lemarechal and Pedersen, Math. Program. Study 16,
+  // 1982): after short steps some full ones are taken on trial, and undone unless they lead to
+  // progress over the point where they began.
+  static constexpr int trial_steps = 4;
+  typename Base::point reference;
+  sqp_multipliers<Model> reference_multipliers;
+  int trials;       // full steps on trial so far; 0: none
+  int short_steps;  // in a row
+  int patience;     // short steps before the next trial
+
 
   // False if there is no memory.
   bool setup() {
@@ -109,11 +77,15 @@ struct sqp_solver : sqp_iterate<Model, Api> {
     evaluate(now);
     filter.reset(now.violation);
     weight.reset();
-    failures = stagnations = 0;
+    failures = stagnations = trials = short_steps = 0;
+    patience = 1;
     penalty = T(0);
     uses_merit = settings.globalization == Globalization::MERIT;
     for (;; ++statistics.iterations) {
-      if (!linearize()) return finish(Status::EVALUATION_FAILED);
+      if (!linearize()) {
+        if (trials > 0 && undo_trials()) continue;
+        return finish(Status::EVALUATION_FAILED);
+      }
       measure();
       line.penalty = static_cast<double>(weight.weight);
       report();
@@ -123,6 +95,10 @@ struct sqp_solver : sqp_iterate<Model, Api> {
       if (clock.seconds() > settings.time_limit) return finish(Status::TIME_LIMIT);
       if (is_unbounded()) return finish(Status::UNBOUNDED);
       const Status found = find_step();
+      if (trials > 0 && (found != Status::SOLVED || line.elastic != 0)) {
+        undo_trials();
+        continue;
+      }
       if (found != Status::SOLVED) return finish(found);
       const Status moved = move();
       if (moved != Status::SOLVED) return finish(moved);
@@ -189,187 +165,6 @@ struct sqp_solver : sqp_iterate<Model, Api> {
   }
 
  private:
-  // ---- steps ----
-
-  // Rows whose multipliers outweigh their slack, which must be small.
-  void predict_active() {
-    const auto side = [](T multiplier, T value, T low, T high) {
-      const T distance = multiplier > T(0) ? high - value : value - low;
-      const T limit = smaller(std::fabs(multiplier), T(1e-2));
-      const bool active = std::fabs(multiplier) > T(1e-8) && distance < limit;
-      return static_cast<signed char>(!active ? 0 : multiplier > T(0) ? 1 : -1);
-    };
-    for (int i = 0; i < inequalities; ++i) {
-      program.row_side[i] = side(multipliers.inequality[i], now.inequality[i], lower[i], upper[i]);
-    }
-    for (int j = 0; j < n; ++j) {
-      program.x_side[j] = side(multipliers.x[j], now.x[j], x_lower[j], x_upper[j]);
-    }
-  }
-
-  // Vectors of the quadratic program for these values of the constraints.
-  void set_vectors(const T* equality, const T* inequality) {
-    for (int i = 0; i < equalities; ++i) program.equality_value[i] = -equality[i];
-    for (int i = 0; i < inequalities; ++i) {
-      program.lower[i] = lower[i] - inequality[i];
-      program.upper[i] = upper[i] - inequality[i];
-    }
-    for (int j = 0; j < n; ++j) {
-      program.x_lower[j] = x_lower[j] - now.x[j];
-      program.x_upper[j] = x_upper[j] - now.x[j];
-    }
-  }
-
-  void start_step(sqp_step<Model>& at) const { at.multipliers = multipliers; }
-
-  subproblem_options<T> hard_options() const {
-    const T loose = smaller(T(1e-6), T(1e-4) * residual.worst());
-    return {infinity, larger(T(settings.qp_tolerance), loose), settings.qp_max_iterations,
-            false};
-  }
-
-  qp_status solve_subproblem(const subproblem_options<T>& options, sqp_step<Model>& found) {
-    const stopwatch watch;
-    const qp_status status = subproblem.solve(model, program, options, found);
-    statistics.time_qp += watch.seconds();
-    statistics.qp_iterations += found.iterations;
-    line.qp_iterations += found.iterations;
-    ++statistics.qps;
-    return status;
-  }
-
-  static bool is_finite_step(const sqp_step<Model>& at) {
-    return std::isfinite(largest_magnitude(at.d, n) +
-                         largest_magnitude(at.multipliers.equality, equalities) +
-                         largest_magnitude(at.multipliers.inequality, inequalities) +
-                         largest_magnitude(at.multipliers.x, n));
-  }
-
-  static T largest_multiplier(const sqp_multipliers<Model>& at) {
-    return larger(largest_magnitude(at.equality, equalities),
-                  largest_magnitude(at.inequality, inequalities));
-  }
-
-  // Violation of the quadratic program's rows by a step, l1.
-  T linear_violation(const T* d) {
-    T total = T(0);
-    for (int i = 0; i < equalities; ++i) scratch_equality[i] = -program.equality_value[i];
-    for (int i = 0; i < inequalities; ++i) scratch_inequality[i] = T(0);
-    add_product(model.equality, program.equality, d, scratch_equality);
-    add_product(model.inequality, program.inequality, d, scratch_inequality);
-    total += link_weight * violation_of_links(scratch_equality);
-    for (int i = 0; i < equalities; ++i) {
-      if (!Model::is_link(i)) total += std::fabs(scratch_equality[i]);
-    }
-    for (int i = 0; i < inequalities; ++i) {
-      total += violation_of(scratch_inequality[i], program.lower[i], program.upper[i]);
-    }
-    for (int j = 0; j < n; ++j) total += violation_of(d[j], program.x_lower[j], program.x_upper[j]);
-    return total;
-  }
-
-  bool is_usable(qp_status status, const sqp_step<Model>& at) {
-    if (status == qp_status::infeasible || status == qp_status::unbounded) return false;
-    if (!is_finite_step(at) || largest_multiplier(at.multipliers) > T(1e9)) return false;
-    if (status == qp_status::solved) return true;
-    return status == qp_status::max_iterations &&
-           linear_violation(at.d) <= T(1e-6) * larger(T(1), now.violation);
-  }
-
-  // SOLVED if there is a step.
-  Status find_step() {
-    line.elastic = 0;
-    line.qp_iterations = 0;
-    predict_active();
-    prepare_subproblem(curvature::exact);
-    set_vectors(now.equality, now.inequality);
-    start_step(step);
-    const subproblem_options<T> options = hard_options();
-    qp_status status = solve_subproblem(options, step);
-    if (is_usable(status, step)) return Status::SOLVED;
-    if (status != qp_status::infeasible) {
-      restore_hessian();
-      prepare_subproblem(curvature::modified);
-      start_step(step);
-      status = solve_subproblem(options, step);
-      if (is_usable(status, step)) return Status::SOLVED;
-    }
-    if (status == qp_status::unbounded) return Status::UNBOUNDED;
-    if (settings.elastic == 0 || equalities + inequalities == 0) {
-      return status == qp_status::infeasible ? Status::INFEASIBLE : Status::QP_FAILED;
-    }
-    return find_elastic_step();
-  }
-
-  void prepare_subproblem(curvature kind) {
-    const stopwatch watch;
-    subproblem.prepare(model, program, kind);
-    statistics.time_qp += watch.seconds();
-  }
-
-  void restore_hessian() {
-    for (int e = 0; e < Model::hessian_entries; ++e) program.hessian[e] = exact_hessian[e];
-  }
-
-  // The rows made soft, with a penalty that leads towards what feasibility there is.
-  Status find_elastic_step() {
-    line.elastic = 1;
-    ++statistics.elastic_steps;
-    subproblem_options<T> options = hard_options();
-    options.warm = false;
-    const T before = now.violation;
-    T gradient[at_least_one(n)];
-    for (int j = 0; j < n; ++j) {
-      gradient[j] = program.gradient[j];
-      program.gradient[j] = T(0);
-    }
-    set_diagonal(model, program.hessian, T(1e-6) * larger(T(1), before));
-    prepare_subproblem(curvature::none);
-    options.penalty = T(1);
-    const qp_status feasibility = solve_subproblem(options, step);
-    for (int j = 0; j < n; ++j) program.gradient[j] = gradient[j];
-    restore_hessian();
-    prepare_subproblem(curvature::modified);
-    T possible = T(0);
-    if (is_finite_step(step) && feasibility != qp_status::numerics) {
-      possible = before - linear_violation(step.d);
-      const bool linked = Subproblem::soft_bounds && violation_of_links(now.equality) >
-                                                         T(settings.tolerance_feasibility);
-      const bool stuck = residual.infeasibility > T(settings.tolerance_feasibility) && !linked &&
-                         possible <= T(1e-3) * before;
-      stagnations = stuck ? stagnations + 1 : 0;
-      if (stuck && (stagnations >= 3 || possible <= T(1e-6) * before)) return Status::INFEASIBLE;
-    }
-    options.penalty = larger(T(1), T(1.5) * largest_multiplier(multipliers));
-    if (penalty > T(0)) options.penalty = smaller(options.penalty, 3 * penalty);
-    options.penalty = smaller(options.penalty, T(settings.largest_penalty));
-    for (;; options.penalty *= 10) {
-      start_step(step);
-      const qp_status status = solve_subproblem(options, step);
-      if (status == qp_status::numerics || !is_finite_step(step)) return Status::QP_FAILED;
-      if (status == qp_status::unbounded) return Status::UNBOUNDED;
-      const T reduction = before - linear_violation(step.d);
-      if (reduction >= T(0.1) * possible - T(1e-12) ||
-          options.penalty * 10 > T(settings.largest_penalty)) {
-        break;
-      }
-    }
-    penalty = options.penalty;
-    if (Subproblem::soft_bounds) raise_link_weight(before - linear_violation(step.d));
-    return Status::SOLVED;
-  }
-
-  // Where links between stages cannot be soft, a step that fulfils them may violate other rows
-  // more than before. Links then weigh so much that it still reduces the violation.
-  void raise_link_weight(T reduction) {
-    const T links = violation_of_links(now.equality);
-    const T others = link_weight * links - reduction;  // by what the others' violation grows
-    if (!(others > T(0.5) * link_weight * links) || link_weight > T(1e6)) return;
-    link_weight = T(2.5) * others / larger(links, T(1e-6) * others);
-    weigh(now);
-    filter.reset(now.violation);
-  }
-
   // ---- line search ----
 
   // Move along the step; SOLVED if there is a next iterate.
@@ -385,6 +180,7 @@ struct sqp_solver : sqp_iterate<Model, Api> {
     line.line_search_steps = 0;
     T alpha = T(1);
     bool found = false, any_finite = false;
+    if (trials > 0) return move_on_trial();
     for (; line.line_search_steps < settings.max_line_search_steps; alpha /= 2) {
       ++line.line_search_steps;
       try_step(alpha, step);
@@ -394,9 +190,15 @@ struct sqp_solver : sqp_iterate<Model, Api> {
         if (!found && alpha == T(1) && trial.violation >= now.violation / 2) {
           found = correct(slope, reduction);
         }
+        if (!found && alpha == T(1) && !elastic && short_steps >= patience) {
+          reference = now;
+          reference_multipliers = multipliers;
+          return move_on_trial();
+        }
       }
       if (found) break;
     }
+    short_steps = found && alpha == T(1) ? 0 : short_steps + 1;
     line.step_length = found ? static_cast<double>(alpha) : 0.0;
     line.step = static_cast<double>(largest_magnitude(step.d, n));
     statistics.time_line_search += watch.seconds() - (statistics.time_evaluation - evaluation) -
@@ -404,6 +206,47 @@ struct sqp_solver : sqp_iterate<Model, Api> {
     if (!found) return recover(any_finite);
     accept(alpha);
     return Status::SOLVED;
+  }
+
+  // A full step without a test, unless there have been enough.
+  Status move_on_trial() {
+    try_step(T(1), step);
+    line.line_search_steps = 1;
+    line.step_length = 1.0;
+    line.step = static_cast<double>(largest_magnitude(step.d, n));
+    if (is_finite(trial)) {
+      ++trials;
+      const bool progress = trials > 1 && improves_on(reference);
+      if (progress) {
+        filter.add(reference.objective, reference.violation);
+        trials = short_steps = 0;
+      }
+      if (progress || trials <= trial_steps) {
+        accept(T(1));
+        return Status::SOLVED;
+      }
+    }
+    undo_trials();
+    return Status::SOLVED;
+  }
+
+  // Whether the trial point makes up for what was risked.
+  bool improves_on(const typename Base::point& from) const {
+    if (uses_merit) {
+      const T merit = from.objective + weight.weight * from.violation;
+      return trial.objective + weight.weight * trial.violation <
+             merit - T(1e-4) * weight.weight * from.violation;
+    }
+    if (!filter.accepts(trial.objective, trial.violation)) return false;
+    return trial.violation <= T(0.5) * from.violation;
+  }
+
+  bool undo_trials() {
+    now = reference;
+    multipliers = reference_multipliers;
+    trials = short_steps = 0;
+    patience = 3 * patience + 2;
+    return true;
   }
 
   void try_step(T alpha, const sqp_step<Model>& along) {
