@@ -206,8 +206,8 @@ def race_car(N: int) -> ControlProblem:
 
     duration, speed = 3.0, 2.6
     dt = duration / N
-    stage = tracking_cost([0.5, 0.5, 0.5, 0.5, 0.1], [0.05, 0.05])
-    last = terminal_tracking_cost([20.0, 20.0, 2.0, 2.0, 0.1])
+    stage = tracking_cost([50.0, 50.0, 50.0, 50.0, 10.0], [5.0, 5.0])
+    last = terminal_tracking_cost([2000.0, 2000.0, 200.0, 200.0, 10.0])
     problem = multiple_shooting(
         derivative, N, 5, 2, dt=dt,
         stage_cost=lambda x, u, p: dt * stage(x, u, p), terminal_cost=last,

@@ -210,8 +210,10 @@ def _solve(
 
 def _of_steps(values: Any, shape: tuple[int, int] | None, what: str) -> Callable[[int], Any]:
     """A function of the step from what may be one, an array or None."""
-    if values is None or callable(values):
-        return values or (lambda k: None)
+    if values is None:
+        return lambda k: None
+    if callable(values):
+        return values
     array = np.asarray(values)
     if shape is None:
         return lambda k: array

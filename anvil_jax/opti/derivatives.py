@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from anvil_jax.ad import spjacobian, sphessian
+from anvil_jax.ad import sphessian, spjacobian
 from anvil_jax.arguments import Arg
 from anvil_jax.function import NumericalFunction
 from anvil_jax.sparse_function import SparseNumericalFunction

@@ -114,19 +114,33 @@ class MultistageProblem:
         Args:
             N: number of intervals, at least 1.
             nz: variables of a stage.
-            cost_initial_fn, cost_stage_fn, cost_terminal_fn: costs of stage 0 (besides its stage
-                cost), of stages 0, ..., N - 1, and of stage N.
-            eq_initial_fn, eq_stage_fn, eq_terminal_fn: equalities of stage 0 (besides its stage
-                rows), of stages 0, ..., N - 1, and of stage N. The right-hand side of the initial
-                ones is what a controller measures.
+            cost_initial_fn: cost of stage 0, besides its stage cost.
+            cost_stage_fn: cost of each of the stages 0, ..., N - 1.
+            cost_terminal_fn: cost of stage N.
+            eq_initial_fn: equalities of stage 0, besides its stage rows; their right-hand side is
+                what a controller measures.
             eq_interstage_fn: equalities between neighbouring stages, the dynamics.
-            ineq_initial_fn, ineq_stage_fn, ineq_interstage_fn, ineq_terminal_fn: likewise.
-            z_lb, z_ub: (nz,) for all stages or (N + 1, nz); None means no bound.
-            eq_initial_rhs, eq_interstage_rhs, eq_stage_rhs, eq_terminal_rhs: (rows,), those of
-                stages also (N, rows); default 0.
-            ineq_initial_lb, ineq_initial_ub, ineq_stage_lb, ineq_stage_ub, ineq_interstage_lb,
-                ineq_interstage_ub, ineq_terminal_lb, ineq_terminal_ub: likewise; None means no
-                such side, and with neither given the rows are ``<= 0``.
+            eq_stage_fn: equalities of each of the stages 0, ..., N - 1.
+            eq_terminal_fn: equalities of stage N.
+            ineq_initial_fn: inequalities of stage 0, besides its stage rows.
+            ineq_stage_fn: inequalities of each of the stages 0, ..., N - 1.
+            ineq_interstage_fn: inequalities between neighbouring stages.
+            ineq_terminal_fn: inequalities of stage N.
+            z_lb: lower bounds, (nz,) for all stages or (N + 1, nz); None means none.
+            z_ub: upper bounds, likewise.
+            eq_initial_rhs: right-hand side (rows,); default 0, as for all of them.
+            eq_interstage_rhs: (rows,) for all stages or (N, rows).
+            eq_stage_rhs: (rows,) for all stages or (N, rows).
+            eq_terminal_rhs: (rows,).
+            ineq_initial_lb: lower side (rows,); None means none. With neither side given rows are
+                ``<= 0``; so for all of them.
+            ineq_initial_ub: upper side (rows,).
+            ineq_stage_lb: (rows,) for all stages or (N, rows).
+            ineq_stage_ub: (rows,) for all stages or (N, rows).
+            ineq_interstage_lb: (rows,) for all stages or (N, rows).
+            ineq_interstage_ub: (rows,) for all stages or (N, rows).
+            ineq_terminal_lb: (rows,).
+            ineq_terminal_ub: (rows,).
             param_dim: parameters of each stage.
             global_param_dim: parameters of all stages.
             dtype: float64 or float32.
@@ -206,9 +220,9 @@ class MultistageProblem:
         terminal: Callback | None,
     ) -> StageRows:
         functions = dict(zip(PLACES, (initial, stage, interstage, terminal), strict=True))
-        counts = {
-            place: row_count(fn, self.specs(place), f"{kind}_{place}_fn")
-            for place, fn in functions.items()
+        counts: dict[Place, int] = {
+            place: row_count(functions[place], self.specs(place), f"{kind}_{place}_fn")
+            for place in PLACES
         }
         return StageRows(functions, counts)
 

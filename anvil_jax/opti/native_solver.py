@@ -11,7 +11,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from anvil_jax.errors import SolverError, ToolchainError
@@ -99,7 +98,7 @@ class _Statistics(ctypes.Structure):
     )
 
 
-STATISTICS = tuple(name for name, _ in _Statistics._fields_)
+STATISTICS = tuple(field[0] for field in _Statistics._fields_)
 _Monitor = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.POINTER(_Iteration))
 
 
@@ -273,7 +272,7 @@ def _monitor(callback: Callable[[SQPIteration], None] | None) -> tuple[Any, list
         if failures:
             return
         try:
-            values = {name: getattr(line.contents, name) for name, _ in _Iteration._fields_}
+            values = {f[0]: getattr(line.contents, f[0]) for f in _Iteration._fields_}
             values["elastic"] = bool(values["elastic"])
             callback(SQPIteration(**values))
         except BaseException as error:  # it must not pass through native code

@@ -134,17 +134,21 @@ class NonlinearProblem:
                 `residual_fn` is given.
             eq_constraints_fn: of (x, p), (m_eq,) or None.
             ineq_constraints_fn: of (x, p), (m_ineq,) or None.
-            x_lb, x_ub: (n,) or scalar; None means no bound.
+            x_lb: lower bounds, (n,) or scalar; None means none.
+            x_ub: upper bounds, likewise.
             eq_rhs: (m_eq,) or scalar; default 0.
-            ineq_lb, ineq_ub: (m_ineq,) or scalar; None means no such side, and with neither given
+            ineq_lb: lower sides, (m_ineq,) or scalar; None means none, and with neither side given
                 ``g_ineq <= 0``.
+            ineq_ub: upper sides, likewise.
             n: number of variables, if it cannot be seen from `cost_fn`'s inputs or the bounds.
             param_dim: number of parameters p; with none p has the shape (0,).
             dtype: float64 or float32.
             residual_fn: of (x, p), a vector r: the cost is ``1/2 |r|^2`` and Gauss-Newton
                 Hessians are possible.
-            gradient_fn, eq_jacobian_fn, ineq_jacobian_fn, hessian_fn: own derivatives, see
-                `DenseDerivatives` and `SparseDerivatives`.
+            gradient_fn: own gradient of the cost, see `DenseDerivatives`, `SparseDerivatives`.
+            eq_jacobian_fn: own Jacobian of the equalities.
+            ineq_jacobian_fn: own Jacobian of the inequalities.
+            hessian_fn: own Hessian of the Lagrangian.
 
         Raises:
             ArgumentError: sizes are unknown or do not agree, or bounds cross or are NaN.
@@ -267,16 +271,15 @@ def filled(
     dtype: np.dtype[Any],
     what: str,
 ) -> NDArray[Any]:
-    """A flat copy of `values`, which broadcast to `shape`.
+    """A flat copy of `values`: a scalar, those of one stage, or an array of `shape`.
 
     Raises:
-        ArgumentError: they do not, or one is NaN.
+        ArgumentError: it is neither, or a number is NaN.
     """
     given = np.asarray(default if values is None else values, dtype)
-    try:
-        result = np.broadcast_to(given, shape).reshape(-1).copy()
-    except ValueError:
-        raise ArgumentError(f"{what} has the shape {given.shape}, expected {shape}") from None
+    if given.shape not in ((), shape[1:], shape):
+        raise ArgumentError(f"{what} has the shape {given.shape}, expected {shape}")
+    result = np.broadcast_to(given, shape).reshape(-1).copy()
     if np.isnan(result).any():
         raise ArgumentError(f"{what} contains NaN")
     return result
@@ -293,7 +296,7 @@ def check_sides(data: ProblemData) -> None:
             raise ArgumentError(
                 f"{name}_lb[{bad}] = {low[bad]} is above {name}_ub[{bad}] = {high[bad]}"
                 if low[bad] > high[bad]
-                else f"{name}_lb[{bad}] = {low[bad]} and {name}_ub[{bad}] = {high[bad]} leave nothing"
+                else f"{name}_lb[{bad}] = {low[bad]}, {name}_ub[{bad}] = {high[bad]} leave nothing"
             )
     if not np.isfinite(data.eq_rhs).all():
         raise ArgumentError("eq_rhs must be finite")

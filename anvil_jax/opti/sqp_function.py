@@ -191,10 +191,14 @@ class SQPFunction:
         Args:
             x0: start, shaped like the problem's x; None continues from the last solution.
             p: parameters (parameters_size,); may be left out if there are none.
-            x_lb, x_ub: bounds in place of the problem's own, shaped like x, or scalar.
-            eq_rhs: right-hand sides (m_eq,).
-            ineq_lb, ineq_ub: sides of the inequalities (m_ineq,).
-            lam_eq, lam_ineq, lam_box: multipliers to start from.
+            x_lb: lower bounds in place of the problem's own, shaped like x, or scalar.
+            x_ub: upper bounds, likewise.
+            eq_rhs: right-hand sides (m_eq,), in place of the problem's own.
+            ineq_lb: lower sides of the inequalities (m_ineq,), likewise.
+            ineq_ub: upper sides of the inequalities (m_ineq,), likewise.
+            lam_eq: multipliers of the equalities to start from, (m_eq,).
+            lam_ineq: multipliers of the inequalities, (m_ineq,).
+            lam_box: multipliers of the bounds, shaped like x.
             warm_start: start from multipliers: those given, or of the last solution. Default: if
                 any are given, or `x0` is None.
             settings: in place of the solver's own.
@@ -220,7 +224,7 @@ class SQPFunction:
         status, statistics, outputs = self._workspace.call(given, settings, warm_start, monitor)
         self._raise_failures()
         if verbose:
-            print(f"{self.name}: {status.name} in {1e3 * statistics['time']:.3g} ms")
+            sys.stdout.write(f"{self.name}: {status.name} in {1e3 * statistics['time']:.3g} ms\n")
         return self._result(status, statistics, outputs, tuple(lines) if history else ())
 
     def prepare(
@@ -240,7 +244,11 @@ class SQPFunction:
         Args:
             p: parameters; default those of the last call.
             x0: iterate to start from; default the present one.
-            x_lb, x_ub, eq_rhs, ineq_lb, ineq_ub: as in a call.
+            x_lb: as in a call.
+            x_ub: as in a call.
+            eq_rhs: as in a call.
+            ineq_lb: as in a call.
+            ineq_ub: as in a call.
             settings: in place of the solver's own.
 
         Returns:

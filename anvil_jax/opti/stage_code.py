@@ -330,7 +330,8 @@ def _row_maps(
     early, last = general
     kind = "eq" if name == "equality" else "ineq"
     maps: dict[str, list[RowMap]] = {}
-    for key, part in (("own", "stage"), ("first", "first"), ("last", "last")):
+    parts: tuple[tuple[str, Part], ...] = (("own", "stage"), ("first", "first"), ("last", "last"))
+    for key, part in parts:
         derivative: Derivative = getattr(code.parts[part], name)
         count = code.parts[part].count(kind)
         if part == "stage" and kind == "eq":

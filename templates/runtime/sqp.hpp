@@ -178,7 +178,8 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     weight.update(slope, quadratic_form(model.hessian, exact_hessian, step.d), reduction,
                   largest_multiplier(step.multipliers), elastic, penalty);
     line.line_search_steps = 0;
-    T alpha = T(1);
+    const T longest = longest_fraction();
+    T alpha = longest;
     bool found = false, any_finite = false;
     if (trials > 0) return move_on_trial();
     for (; line.line_search_steps < settings.max_line_search_steps; alpha /= 2) {
@@ -198,7 +199,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
       }
       if (found) break;
     }
-    short_steps = found && alpha == T(1) ? 0 : short_steps + 1;
+    short_steps = found && alpha == longest ? 0 : short_steps + 1;
     line.step_length = found ? static_cast<double>(alpha) : 0.0;
     line.step = static_cast<double>(largest_magnitude(step.d, n));
     statistics.time_line_search += watch.seconds() - (statistics.time_evaluation - evaluation) -
@@ -247,6 +248,14 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     trials = short_steps = 0;
     patience = 3 * patience + 2;
     return true;
+  }
+
+  // What is tried first: no entry changes by more than twice the largest one's magnitude, because
+  // quadratic programs with next to no curvature have minima far away.
+  T longest_fraction() const {
+    const T room = 2 * larger(T(1), largest_magnitude(now.x, n));
+    const T size = largest_magnitude(step.d, n);
+    return size > room ? room / size : T(1);
   }
 
   void try_step(T alpha, const sqp_step<Model>& along) {

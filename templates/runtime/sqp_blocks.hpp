@@ -57,6 +57,34 @@ inline void mirror_eigenvalues(T* a, T floor) {
   }
 }
 
+// 1 / sqrt(size), within limits.
+template <class T>
+inline T inverse_root(T size) {
+  return size > T(1e-30) ? T(1) / std::sqrt(smaller(larger(size, T(1e-8)), T(1e8))) : T(1);
+}
+
+// The same in units in which the largest entry of each column is about one (Ruiz), so that units
+// of the variables do not matter.
+template <class T, int N>
+inline void mirror_balanced(T* a, T floor) {
+  T unit[at_least_one(N)];
+  for (int j = 0; j < N; ++j) unit[j] = T(1);
+  for (int turn = 0; turn < 4; ++turn) {
+    T by[at_least_one(N)];
+    for (int j = 0; j < N; ++j) {
+      by[j] = inverse_root(largest_magnitude(a + j * N, N));
+      unit[j] *= by[j];
+    }
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < N; ++j) a[i * N + j] *= by[i] * by[j];
+    }
+  }
+  mirror_eigenvalues<T, N>(a, floor);
+  for (int i = 0; i < N; ++i) {
+    for (int j = 0; j < N; ++j) a[i * N + j] /= unit[i] * unit[j];
+  }
+}
+
 template <class T>
 constexpr T least_curvature() {
   return sizeof(T) >= 8 ? T(1e-8) : T(1e-4);
@@ -84,7 +112,7 @@ inline void modify_blocks(const Model& model, typename Model::Real* hessian) {
     const T least = least_curvature<T>() * larger(scale, T(1));
     if (is_positive(factor, size, room, least / 2)) continue;
     for (int j = size; j < room; ++j) block[j * room + j] = scale;
-    mirror_eigenvalues<T, room>(block, least_curvature<T>());
+    mirror_balanced<T, room>(block, least_curvature<T>());
     for (int j = 0; j < size; ++j) {
       for (int i = 0; i <= j; ++i) hessian[block_entry(model, b, i, j)] = block[i * room + j];
     }

@@ -143,6 +143,62 @@ struct dense_convexification {
   }
 };
 
+// Factors for variables d = column * d', rows and the cost that make the largest entry of each row
+// and column of the optimality conditions' matrix about one (Ruiz, "A scaling algorithm to
+// equilibrate both rows and columns norms in matrices", RAL-TR-2001-034), and then that of the
+// gradient. Programs in units of very different size need it.
+template <class T, int N, int Rows>
+struct dense_scaling {
+  static constexpr int turns = 4;
+  T column[at_least_one(N)], row[at_least_one(Rows)], cost;
+
+  // Scale the matrices in place, for this gradient.
+  void apply(T* hessian, T* jacobian, const T* gradient) {
+    for (int j = 0; j < N; ++j) column[j] = T(1);
+    for (int i = 0; i < Rows; ++i) row[i] = T(1);
+    for (int turn = 0; turn < turns; ++turn) equilibrate(hessian, jacobian);
+    const T slope = largest_of<T>(
+        N, [this, gradient](int j) { return std::fabs(gradient[j]) * column[j]; });
+    cost = slope > T(1e-12) ? T(1) / slope : T(1);
+    for (int i = 0; i < N * N; ++i) hessian[i] *= cost;
+  }
+
+  // Least factor by which any residual of the scaled program is smaller than it was.
+  T finest() const {
+    T least = smaller(T(1), cost);
+    for (int j = 0; j < N; ++j) {
+      least = smaller(least, smaller(cost * column[j], T(1) / column[j]));
+    }
+    for (int i = 0; i < Rows; ++i) least = smaller(least, row[i]);
+    return least;
+  }
+
+ private:
+  void equilibrate(T* hessian, T* jacobian) {
+    T by_column[at_least_one(N)] = {}, by_row[at_least_one(Rows)] = {};
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < N; ++j) {
+        by_column[j] = larger(by_column[j], std::fabs(hessian[i * N + j]));
+      }
+    }
+    for (int i = 0; i < Rows; ++i) {
+      for (int j = 0; j < N; ++j) {
+        const T size = std::fabs(jacobian[i * N + j]);
+        by_column[j] = larger(by_column[j], size);
+        by_row[i] = larger(by_row[i], size);
+      }
+    }
+    for (int j = 0; j < N; ++j) column[j] *= by_column[j] = inverse_root(by_column[j]);
+    for (int i = 0; i < Rows; ++i) row[i] *= by_row[i] = inverse_root(by_row[i]);
+    for (int i = 0; i < N; ++i) {
+      for (int j = 0; j < N; ++j) hessian[i * N + j] *= by_column[i] * by_column[j];
+    }
+    for (int i = 0; i < Rows; ++i) {
+      for (int j = 0; j < N; ++j) jacobian[i * N + j] *= by_row[i] * by_column[j];
+    }
+  }
+};
+
 template <class Model>
 struct dense_subproblem {
   using T = typename Model::Real;
@@ -152,6 +208,7 @@ struct dense_subproblem {
   static constexpr bool soft_bounds = false;
 
   dense_convexification<Model> convexification;
+  dense_scaling<T, n, rows> scaling;
   dense_ipm<T, n, Model::equalities, Model::inequalities> qp;
 
   bool setup(const Model&) {
@@ -179,46 +236,57 @@ struct dense_subproblem {
         qp.jacobian[(equalities + model.inequality.rows[e]) * n + j] = program.inequality[e];
       }
     }
+    scaling.apply(qp.hessian, qp.jacobian, program.gradient);
   }
 
   // Solve for the program's present vectors.
   qp_status solve(const Model& model, const sqp_program<Model>& program,
                   const subproblem_options<T>& options, sqp_step<Model>& step) {
-    for (int j = 0; j < n; ++j) {
-      qp.gradient[j] = program.gradient[j];
-      qp.lower_bound[j] = program.x_lower[j];
-      qp.upper_bound[j] = program.x_upper[j];
-      qp.value[j] = T(0);
-      qp.row_multiplier[j] = step.multipliers.x[j];
-    }
+    for (int j = 0; j < n; ++j) qp.gradient[j] = program.gradient[j];
     convexification.shift(model, program, qp.gradient);
+    for (int j = 0; j < n; ++j) {
+      const T unit = scaling.column[j], dual = scaling.cost * unit;
+      qp.gradient[j] *= dual;
+      qp.lower_bound[j] = program.x_lower[j] / unit;
+      qp.upper_bound[j] = program.x_upper[j] / unit;
+      qp.value[j] = T(0);
+      qp.row_multiplier[j] = dual * step.multipliers.x[j];
+    }
     for (int i = 0; i < rows; ++i) {
       const int r = i - equalities;
-      qp.lower_bound[n + i] = r < 0 ? program.equality_value[i] : program.lower[r];
-      qp.upper_bound[n + i] = r < 0 ? program.equality_value[i] : program.upper[r];
-      qp.row_penalty[n + i] = options.penalty;
+      const T unit = scaling.row[i], dual = scaling.cost / unit;
+      qp.lower_bound[n + i] = unit * (r < 0 ? program.equality_value[i] : program.lower[r]);
+      qp.upper_bound[n + i] = unit * (r < 0 ? program.equality_value[i] : program.upper[r]);
+      qp.row_penalty[n + i] = dual * options.penalty;
       qp.value[n + i] = T(0);
       qp.row_multiplier[n + i] =
-          r < 0 ? step.multipliers.equality[i] : step.multipliers.inequality[r];
+          dual * (r < 0 ? step.multipliers.equality[i] : step.multipliers.inequality[r]);
     }
-    ipm_options<T> ipm;
-    ipm.tolerance = options.tolerance;
-    ipm.relative_tolerance = options.tolerance / 10;
-    ipm.max_iterations = options.max_iterations;
-    ipm.warm_start = options.warm;
-    const qp_result<T> result = qp.solve(ipm);
+    const qp_result<T> result = qp.solve(scaled_options(options));
     step.iterations = result.iterations;
     for (int j = 0; j < n; ++j) {
-      step.d[j] = qp.value[j];
-      step.multipliers.x[j] = qp.row_multiplier[j];
+      step.d[j] = scaling.column[j] * qp.value[j];
+      step.multipliers.x[j] = qp.row_multiplier[j] / (scaling.cost * scaling.column[j]);
     }
     for (int i = 0; i < rows; ++i) {
       const int r = i - equalities;
       T& multiplier = r < 0 ? step.multipliers.equality[i] : step.multipliers.inequality[r];
-      multiplier = qp.row_multiplier[n + i];
+      multiplier = qp.row_multiplier[n + i] * scaling.row[i] / scaling.cost;
     }
     convexification.recover(model, step);
     return result.status;
+  }
+
+ private:
+  // Tolerances that count in the program's own units, as far as the arithmetic allows.
+  ipm_options<T> scaled_options(const subproblem_options<T>& options) const {
+    ipm_options<T> ipm;
+    ipm.tolerance = options.tolerance * larger(scaling.finest(), ipm.wide ? T(1e-4) : T(1));
+    ipm.relative_tolerance = ipm.tolerance / 10;
+    ipm.primal_proximal /= 100;  // beside entries near one
+    ipm.max_iterations = options.max_iterations;
+    ipm.warm_start = options.warm;
+    return ipm;
   }
 };
 

@@ -10,20 +10,21 @@
 namespace anvil_rt {
 
 // Pairs (theta, f) of which one must improve on each (Fletcher and Leyffer, "Nonlinear programming
-// without a penalty function", Math. Program. 91, 2002; line search, switching condition and
-// constants as in Waechter and Biegler, "On the implementation of an interior-point filter
-// line-search algorithm for large-scale nonlinear programming", Math. Program. 106, 2006).
+// without a penalty function", Math. Program. 91, 2002; line search and
+// switching condition as in Waechter and Biegler, "On the implementation of an interior-point filter
+// line-search algorithm for large-scale nonlinear programming", Math. Program. 106, 2006; margins
+// and the largest violation are stricter: full steps of the SQP method are longer).
 template <class T>
 struct line_search_filter {
   static constexpr int room = 64;
-  static constexpr T margin = T(1e-5);
+  static constexpr T margin = T(1e-2);
   int count;
   T theta[room], objective[room];
   T largest_theta, smallest_theta;
 
   void reset(T start) {
     count = 0;
-    largest_theta = T(1e4) * larger(start, T(1));
+    largest_theta = T(100) * larger(start, T(1));
     smallest_theta = T(1e-4) * larger(start, T(1));
   }
 

@@ -70,16 +70,15 @@ struct stage_form {
 
   // Take over the matrices; the program itself stays as it is.
   void prepare(const Model& model, const sqp_program<Model>& program, curvature kind) {
-    const auto& map = Stages::equality_map;
-    singular = false;
-    is_shifted = false;
+    singular = is_shifted = false;
     for (int k = 0; k <= N; ++k) {
       load_hessian(model, program, k);
       for (int i = 0; i < NR * NZ; ++i) qp.jacobian[k][i] = T(0);
       if (k < N) load_links(model, program, k);
       load_rows<Inequalities>(model.inequality_place, program.inequality,
                               Stages::inequality_map, Inequalities::own_rows, k);
-      load_rows<Equalities>(model.equality_place, program.equality, map, own_equalities, k);
+      load_rows<Equalities>(model.equality_place, program.equality, Stages::equality_map,
+                            own_equalities, k);
       if (Stages::hessian_cross.count > 0 && k < N) fold_crossing(model, program, k);
     }
     if (kind == curvature::exact) {
@@ -129,7 +128,7 @@ struct stage_form {
             -T(Stages::link_sign[link]) * own[own_slot[e]];
       }
     } else {
-      T links[at_least_one(NX * NZ)] = {}, square[at_least_one(NX * NX)] = {};
+      T links[NX * NZ] = {}, square[NX * NX] = {};
       for (int e = 0; e < Equalities::own.count; ++e) {
         const int link = Equalities::own.rows[e] - own_equalities;
         if (link < 0) continue;
@@ -460,9 +459,7 @@ struct stage_form {
   void add(int k, sqp_step<Model>& step) const { set_multipliers<true>(k, step); }
 
   template <bool Adds>
-  static void put(T& to, T value) {
-    to = Adds ? to + value : value;
-  }
+  static void put(T& to, T value) { to = Adds ? to + value : value; }
 
   // The row that the multiplier of a variable belongs to: that of its active side.
   int owner(int k, int i) const {

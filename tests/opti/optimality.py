@@ -89,8 +89,9 @@ def check_optimal(
         (g, result.lam_ineq, sides["ineq_lb"], sides["ineq_ub"]),
         (np.asarray(x), box, sides["x_lb"], sides["x_ub"]),
     ):
-        assert (value >= low - tol).all() and (value <= high + tol).all()
+        assert (value >= low - tol).all()
+        assert (value <= high + tol).all()
         gap = np.where(multiplier > 0, high - value, value - low)
-        product = np.where(np.isfinite(gap), multiplier * gap, multiplier)
+        product = multiplier * np.where(np.isfinite(gap), gap, 1.0)
         assert np.abs(np.r_[product, 0]).max() <= tol * scale
     assert abs(objective - result.objective) <= 1e-6 * max(1, abs(result.objective))

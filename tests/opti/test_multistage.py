@@ -148,7 +148,8 @@ def test_parameters_reach_their_stages():
     assert result.success
     check_optimal(problem, result, p)
     other = solver(np.zeros(problem.x_shape), problem.parameters([1.5, 0.8], [0.5, 0.0]))
-    assert other.success and abs(other.objective - result.objective) > 1e-3
+    assert other.success
+    assert abs(other.objective - result.objective) > 1e-3
     with pytest.raises(ArgumentError, match="parameters"):
         solver(np.zeros(problem.x_shape))
 
@@ -194,8 +195,8 @@ def test_hessian_approximations_agree(hessian):
     result = solver(np.zeros(problem.x_shape))
     assert result.success, result
     check_optimal(problem, result)
+    other = next(h for h in opti.HessianApproximation if h is not hessian)
     with pytest.raises(ArgumentError, match="Hessians"):
-        other = next(h for h in opti.HessianApproximation if h is not hessian)
         solver(np.zeros(problem.x_shape), settings=opti.SQPSettings(hessian=other))
 
 
