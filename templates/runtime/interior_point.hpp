@@ -168,8 +168,10 @@ struct ipm_rows {
   // condensed Newton system. Between Newton systems the last two are free for other use.
   T norm[room_rows], weight[room_rows], pull[room_rows];
 
-  // Make the lists from rows `first`, ... A range no wider than `tolerance` is an equality.
+  // Make the lists from rows `first`, ... Sides may cross by `tolerance`. A range that is hardly
+  // wider than rounding errors is an equality: there is no way through between its sides.
   qp_status classify(const T* lower, const T* upper, const T* cost, int first, T tolerance) {
+    const T narrow = smaller(tolerance, sizeof(T) >= 8 ? T(1e-8) : T(1e-5));
     equalities = hard = sides = 0;
     for (const bool soft : {false, true}) {
       for (int i = first; i < Rows; ++i) {
@@ -178,7 +180,7 @@ struct ipm_rows {
         // Of these, NaN makes one false.
         if (!(l <= infinite && u >= -infinite && cost[i] >= T(0))) return qp_status::numerics;
         if (cost[i] == T(0) || soft != (cost[i] < infinite)) continue;
-        if (!soft && u - l <= tolerance) {
+        if (!soft && u - l <= narrow) {
           equality_row[equalities] = i;
           target[equalities++] = l + (u - l) / 2;
           continue;

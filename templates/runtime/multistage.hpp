@@ -27,6 +27,19 @@ struct stage_entries {
   const int* columns;
 };
 
+// What becomes of a row: row `slot` of a stage's general rows, or if slot < 0 a bound of the
+// variable at place -1 - slot, whose coefficient in the row is `scale`.
+struct stage_row {
+  int slot;
+  double scale;
+};
+
+struct stage_row_map {
+  const stage_row* first;
+  const stage_row* own;
+  const stage_row* last;
+};
+
 // Where the entries of a Jacobian of rows `Rows` are stored: positions within the columns of one
 // stage. Columns of stage k hold entries of the links of stage k - 1, then of its own rows.
 template <class Rows, int N, int Size>

@@ -171,12 +171,13 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     T gain = before - linear_violation(step.d);
     if (gain < T(0.1) * before) {
       T possible = T(0);
+      correction = step;
       if (!measure_possible_gain(possible)) return Status::INFEASIBLE;
+      step = correction;
       restore_hessian();
       prepare_subproblem(curvature::modified);
-      for (bool first = true; first || gain < T(0.1) * possible - T(1e-12); first = false) {
-        if (!first) penalty *= 10;
-        if (penalty > largest) break;
+      while (gain < T(0.1) * possible - T(1e-12) && penalty < largest) {
+        penalty *= 10;
         status = solve_elastic(penalty);
         if (status != Status::SOLVED) return status;
         gain = before - linear_violation(step.d);
@@ -193,6 +194,7 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     subproblem_options<T> options = hard_options();
     options.warm = false;
     options.penalty = cost;
+    options.tolerance = larger(options.tolerance, smaller(T(1e-4), T(1e-3) * now.violation));
     start_step(step);
     const qp_status status = solve_subproblem(options, step);
     if (status == qp_status::unbounded) return Status::UNBOUNDED;

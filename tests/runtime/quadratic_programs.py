@@ -7,6 +7,8 @@ Whatever the form, a program is judged in the dense one,
 with a penalty for each row: infinite if it is hard. Stages become it by `StageProgram.dense`.
 """
 
+import os
+import shutil
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.runtime.harness import Library
+from tests.runtime.harness import BUILDS, Builder, Library
 
+# Sanitizers, under which these templates take minutes to compile, have a test of their own.
+COMPILERS = ["g++", "clang++"]
 HEADERS = ["riccati_ipm.hpp", "dense_ipm.hpp"]
 STATUSES = ["solved", "max_iterations", "infeasible", "numerics", "unbounded"]
 RESULTS = "status iterations objective penalty stationarity infeasibility complementarity gap"
@@ -92,6 +96,18 @@ void dense(void* const* data, const double* settings, double* out) {
 }
 }
 """
+
+
+def builder(compiler: str, factory: pytest.TempPathFactory) -> Builder:
+    """`Builder` with one of COMPILERS."""
+    if shutil.which(compiler) is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have {compiler}", pytrace=False)
+        pytest.skip(f"needs {compiler}")
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "quadratic_programs"
+    folder.mkdir(exist_ok=True)
+    return Builder(BUILDS[compiler], folder)
 
 
 def entry(kind: str, real: str, sizes: tuple[int, ...]) -> str:
@@ -185,7 +201,8 @@ class DenseProgram:
         product = np.abs(multiplier) * np.maximum(np.where(multiplier == 0, 0, slack), 0)
         with np.errstate(invalid="ignore"):
             excess = np.where(hard, 0, np.maximum(np.abs(multiplier) - self.penalty, 0))
-            short = np.where(hard | (outside == 0), 0, self.penalty - np.abs(multiplier))
+            share = np.abs(multiplier) / np.where(self.penalty > 0, self.penalty, 1)
+            short = np.where(hard | (outside == 0), 0, 1 - share)
         parts = gradient, outside[hard], product, excess, outside * short
         size = max(1.0, np.abs(multiplier).max(initial=0))
         return max(np.abs(part).max(initial=0) for part in parts) / size

@@ -44,10 +44,12 @@ class Residuals:
 
 def kkt_residuals(problem: Problem, result: opti.SQPResult) -> Residuals:
     """Judge a result by JAX's derivatives; scaled by multipliers as `SQPSettings` says."""
-    x = np.asarray(result.x)
     with jax.enable_x64(True):
+        x = jnp.asarray(result.x)
         lagrangian = np.array(jax.grad(problem.objective)(x)) + result.lam_box
-        infeasibility, complementarity = _sides(result.lam_box, x, problem.x_lb, problem.x_ub)
+        infeasibility, complementarity = _sides(
+            result.lam_box, result.x, problem.x_lb, problem.x_ub
+        )
         if problem.equality is not None:
             lagrangian += np.asarray(jax.jacobian(problem.equality)(x)).T @ result.lam_eq
             infeasibility = max(infeasibility, np.max(np.abs(problem.equality(x)), initial=0.0))
