@@ -101,6 +101,7 @@ def _doctor(options: argparse.Namespace) -> int:
     checks = (
         ("compilers", _compilers),
         ("cache", lambda: _cache(options.clear_cache)),
+        ("QP", _qp_suppliers),
         ("test", _compile_and_call),
     )
     healthy = True
@@ -173,6 +174,13 @@ def _cache(clear: bool) -> Iterator[str]:
     failed = f", {info.failed} sources that did not compile" if info.failed else ""
     yield f"{info.directory}: {info.libraries} libraries, {info.nbytes / 1e6:.1f} MB{failed}"
     yield "clear it with: python -m anvil_jax doctor --clear-cache"
+
+
+def _qp_suppliers() -> Iterator[str]:
+    from anvil_jax.opti.suppliers import suppliers
+
+    for supplier in suppliers():
+        yield f"{supplier.name}: {supplier.text}"
 
 
 def _compile_and_call() -> Iterator[str]:

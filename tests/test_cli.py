@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from anvil_jax.__main__ import main
+from anvil_jax.opti import suppliers
 
 MODEL = '''\
 """A file as a user would write it."""
@@ -182,6 +183,38 @@ def test_doctor_without_a_compiler(capsys, monkeypatch):
     text = capsys.readouterr().out
     assert "FAILED: ANVIL_JAX_CXX='no-such-compiler' does not name a C++ compiler" in text
     assert "Something does not work" in text
+
+
+def test_doctor_says_who_solves_quadratic_programs(capsys, monkeypatch, tmp_path):
+    installed = tmp_path / "piqp"
+    for file in ("include/piqp_c/piqp.h", "lib/libpiqpc.so"):
+        (installed / file).parent.mkdir(parents=True)
+        (installed / file).touch()
+    monkeypatch.setenv("ANVIL_JAX_CXX", "no-such-compiler")  # nothing is to be compiled
+    monkeypatch.setenv("ANVIL_JAX_PIQP_ROOT", str(installed))
+    main(["doctor"])
+    text = capsys.readouterr().out
+    for part in (
+        "QP         riccati: built in, for multistage problems",
+        "dense: built in, for dense problems",
+        "piqp: package ",
+        f"PIQP's C library: {installed / 'lib' / 'libpiqpc.so'} (ANVIL_JAX_PIQP_ROOT)",
+    ):
+        assert part in text
+    monkeypatch.setenv("ANVIL_JAX_PIQP_ROOT", str(tmp_path))
+    main(["doctor"])
+    assert "QP         FAILED: ANVIL_JAX_PIQP_ROOT=" in capsys.readouterr().out
+
+
+def test_doctor_says_how_to_add_piqp(monkeypatch):
+    monkeypatch.setattr(suppliers, "find_piqp", lambda: None)
+    missing = suppliers.piqp_library()
+    assert not missing.is_available
+    assert "ANVIL_JAX_PIQP_ROOT (here)" in missing.text
+    monkeypatch.setitem(sys.modules, "piqp", None)
+    assert "pip install piqp" in suppliers.piqp_package().text
+    available = [supplier.is_available for supplier in suppliers.suppliers()]
+    assert available == [True, True, False, False]
 
 
 def test_module_runs_as_a_program():

@@ -205,7 +205,7 @@ class DenseProgram:
             short = np.where(hard | (outside == 0), 0, 1 - share)
         parts = gradient, outside[hard], product, excess, outside * short
         size = max(1.0, np.abs(multiplier).max(initial=0))
-        return max(np.abs(part).max(initial=0) for part in parts) / size
+        return float(max(np.abs(part).max(initial=0) for part in parts) / size)
 
     def cost(self, x: np.ndarray) -> float:
         """The objective and the penalties."""
@@ -213,7 +213,9 @@ class DenseProgram:
         rows = np.concatenate([x, self.matrix @ x])
         outside = np.maximum(0, np.maximum(self.lower - rows, rows - self.upper))
         soft = np.isfinite(self.penalty)
-        return x @ self.hessian @ x / 2 + self.gradient @ x + outside[soft] @ self.penalty[soft]
+        return float(
+            (self.hessian @ x / 2 + self.gradient) @ x + outside[soft] @ self.penalty[soft]
+        )
 
     def reference(self, tolerance: float = 1e-10) -> tuple[str, float]:
         """PIQP's status and objective; soft rows get slack variables."""

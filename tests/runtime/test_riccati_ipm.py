@@ -1,4 +1,4 @@
-"""riccati_ipm.hpp: quadratic programs over stages, against PIQP and the conditions of optimality."""
+"""riccati_ipm.hpp: programs over stages, against PIQP and the conditions of optimality."""
 
 from functools import cache
 
