@@ -8,6 +8,7 @@ import enum
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+import numpy as np
 from numpy.typing import NDArray
 
 from anvil_jax.errors import ArgumentError
@@ -97,12 +98,12 @@ class SQPSettings:
             "time_limit",
             "largest_penalty",
         ):
-            if not getattr(self, name) > 0:
+            if not _number(name, getattr(self, name)) > 0:
                 raise ArgumentError(f"SQPSettings: {name} must be positive")
         for name in ("regularization", "max_iterations", "qp_max_iterations"):
-            if not getattr(self, name) >= 0:
+            if not _number(name, getattr(self, name)) >= 0:
                 raise ArgumentError(f"SQPSettings: {name} must not be negative")
-        if self.max_line_search_steps < 1:
+        if _number("max_line_search_steps", self.max_line_search_steps) < 1:
             raise ArgumentError("SQPSettings: max_line_search_steps must be at least 1")
         if not isinstance(self.hessian, HessianApproximation):
             raise ArgumentError(f"SQPSettings: hessian {self.hessian!r} is no HessianApproximation")
@@ -114,6 +115,15 @@ class SQPSettings:
     def replace(self, **changes: Any) -> Self:
         """A copy with other values."""
         return replace(self, **changes)
+
+
+def _number(name: str, value: object) -> float:
+    is_count = name.startswith(("max_", "qp_max"))
+    kinds = (int, np.integer) if is_count else (int, float, np.integer, np.floating)
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        kind = "a whole number" if is_count else "a number"
+        raise ArgumentError(f"SQPSettings: {name} must be {kind}, got {value!r}")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ problem -> view (functions, patterns, C++ model) -> source, header, library -> c
 import functools
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -76,9 +76,8 @@ class SQPFunction:
             )
         self.name = name
         self.problem = problem
-        self.settings = SQPSettings() if settings is None else settings
-        self._qp = qp
-        self._last_inputs: dict[str, NDArray[Any] | None] = {}
+        self.settings = SQPSettings() if settings is None else _settings(settings)
+        self._qp: Supplier = qp
 
     @functools.cached_property
     def qp(self) -> str:
@@ -159,9 +158,9 @@ class SQPFunction:
         if self.qp == "piqp":
             self._qp_supplier.reraise()
 
-    def clone(self) -> "SQPFunction":
+    def clone(self) -> Self:
         """A solver of the same code with a workspace of its own."""
-        other = type(self)(self.name, self.problem, self.settings, qp=self.qp)  # type: ignore
+        other = type(self)(self.name, self.problem, self.settings, qp=self._qp)
         other.__dict__["view"] = self.view
         other.__dict__["library"] = self.library
         return other
@@ -309,6 +308,7 @@ class SQPFunction:
     def _checked(self, settings: SQPSettings | None) -> SQPSettings:
         if settings is None:
             return self.settings
+        settings = _settings(settings)
         if settings.hessian is not self.settings.hessian:
             raise ArgumentError(
                 f"{self.name} was made for {self.settings.hessian.name} Hessians; make another "
@@ -432,6 +432,12 @@ class SparseSQPFunction(SQPFunction):
         from anvil_jax.opti.nlp_solver import nlp_view
 
         return nlp_view(self.name, self.problem, self.settings.hessian, False, supplier)
+
+
+def _settings(settings: Any) -> SQPSettings:
+    if not isinstance(settings, SQPSettings):
+        raise ArgumentError(f"settings must be SQPSettings, got {settings!r}")
+    return settings
 
 
 def _watch(lines: list[SQPIteration], verbose: int, name: str) -> Callable[[SQPIteration], None]:

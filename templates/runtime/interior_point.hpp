@@ -198,10 +198,13 @@ inline bool find_step(Program& program, const ipm_options<T>& options, ipm_state
     const T enough = options.tolerance + options.relative_tolerance * std::fabs(result.objective);
     const T lag = T(1e-3) * state.start * (result.infeasibility / state.outside);
     const T target = larger(ratio * ratio * ratio * mean, smaller(lag, mean));
-    // No correction for what is far beyond the reach of this step: where Hessians are singular,
-    // the predictor's step can be enormous, and its products exceed everything else.
-    const bool corrected = primal * duality > T(1e-2);
-    rows.aim(larger(target, T(0.1) * enough), corrected);
+    // Little correction for what is far beyond the reach of this step (Colombo and Gondzio,
+    // "Further development of multiple centrality correctors for interior point methods",
+    // Comput. Optim. Appl. 41, 2008): with singular Hessians, the predictor's steps and their
+    // products can be enormous.
+    const T reach = primal * duality;
+    for (int j = 0; j < rows.sides && reach < T(0.1); ++j) rows.dual_step[j] *= reach;
+    rows.aim(larger(target, T(0.1) * enough), true);
   }
   program.direction(true);
   rows.respond(program.step());

@@ -26,7 +26,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
   using Base::n, Base::equalities, Base::inequalities, Base::model, Base::program, Base::now,
       Base::trial, Base::best, Base::residual, Base::multipliers, Base::best_multipliers,
       Base::lagrangian, Base::exact_hessian, Base::statistics, Base::line, Base::clock,
-      Base::settings, Base::parameters, Base::equality_target, Base::x_lower, Base::x_upper,
+      Base::settings, Base::start_objective, Base::start_size, Base::parameters, Base::equality_target, Base::x_lower, Base::x_upper,
       Base::has_update, Base::monitor, Base::monitor_context, Base::begin, Base::check_data,
       Base::clear_multipliers, Base::evaluate, Base::finish, Base::is_finite, Base::is_solved,
       Base::is_unbounded, Base::linearize, Base::measure, Base::remember, Base::report,
@@ -75,6 +75,8 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     }
     for (int j = 0; j < n; ++j) now.x[j] = smaller(larger(now.x[j], x_lower[j]), x_upper[j]);
     evaluate(now);
+    start_objective = now.objective;
+    start_size = largest_magnitude(now.x, n);
     filter.reset(now.violation);
     weight.reset();
     failures = stagnations = trials = short_steps = 0;

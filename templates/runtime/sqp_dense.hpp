@@ -157,8 +157,8 @@ struct dense_scaling {
     for (int j = 0; j < N; ++j) column[j] = T(1);
     for (int i = 0; i < Rows; ++i) row[i] = T(1);
     for (int turn = 0; turn < turns; ++turn) equilibrate(hessian, jacobian);
-    const T slope = largest_of<T>(
-        N, [this, gradient](int j) { return std::fabs(gradient[j]) * column[j]; });
+    T slope = T(0);
+    for (int j = 0; j < N; ++j) slope = larger(slope, std::fabs(gradient[j]) * column[j]);
     cost = slope > T(1e-12) ? T(1) / slope : T(1);
     for (int i = 0; i < N * N; ++i) hessian[i] *= cost;
   }

@@ -137,7 +137,17 @@ struct sqp_direction : sqp_iterate<Model, Api> {
       status = solve_subproblem(options, step);
       if (is_usable(status, step)) return Status::SOLVED;
     }
-    if (status == qp_status::unbounded) return Status::UNBOUNDED;
+    if (status == qp_status::unbounded) {
+      // The model has a ray, the problem perhaps not: a step of bounded length tells.
+      const T added = T(1e-4) * larger(T(1), largest_magnitude(program.gradient, n));
+      restore_hessian();
+      for (int j = 0; j < n; ++j) program.hessian[model.hessian.starts[j + 1] - 1] += added;
+      prepare_subproblem(curvature::modified);
+      start_step(step);
+      status = solve_subproblem(options, step);
+      if (is_usable(status, step)) return Status::SOLVED;
+      if (status == qp_status::unbounded) return Status::UNBOUNDED;
+    }
     if (settings.elastic == 0 || equalities + inequalities == 0) {
       return status == qp_status::infeasible ? Status::INFEASIBLE : Status::QP_FAILED;
     }

@@ -73,6 +73,7 @@ struct sqp_iterate {
   bool has_best;
   bool has_update;  // of a quasi-Newton Hessian
   T link_weight;    // of links between stages in the violation
+  T start_objective, start_size;  // of the first iterate
 
   void clear_multipliers() {
     for (int i = 0; i < equalities; ++i) multipliers.equality[i] = T(0);
@@ -214,8 +215,11 @@ struct sqp_iterate {
            residual.complementarity <= T(settings.tolerance_complementarity);
   }
 
+  // An objective that has fallen beyond all scales, or far out nearly so.
   bool is_unbounded() const {
-    return now.objective < T(-1e15) || largest_magnitude(now.x, n) > T(1e12);
+    const T scale = larger(T(1), std::fabs(start_objective));
+    const bool is_far = largest_magnitude(now.x, n) > T(1e9) * larger(T(1), start_size);
+    return now.objective < start_objective - (is_far ? T(1e9) : T(1e15)) * scale;
   }
 
   void report() {

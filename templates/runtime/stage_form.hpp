@@ -138,8 +138,9 @@ struct stage_form {
     const auto take = [&](const stage_entries& part, const int* slot, const stage_row* row,
                           int count) {
       for (int e = 0; e < part.count; ++e) {
-        if (part.rows[e] >= count || !is_general(row[part.rows[e]])) continue;
-        general[row[part.rows[e]].slot * NZ + Stages::place[part.columns[e]]] =
+        const int i = part.rows[e];
+        if (i < 0 || i >= count || !is_general(row[i])) continue;  // never negative: g++ warns
+        general[row[i].slot * NZ + Stages::place[part.columns[e]]] =
             values[place.start(k) + slot[e]];
       }
     };

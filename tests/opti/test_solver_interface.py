@@ -67,12 +67,11 @@ def answer(angle: float) -> np.ndarray:
 
 
 def records() -> dict[str, type[ctypes.Structure]]:
-    call = dict(native_solver._Call._fields_)
     return {
-        "circle::Inputs": call["inputs"],
-        "circle::Outputs": call["outputs"],
-        "SQPSettings": call["settings"],
-        "SQPStatistics": call["statistics"],
+        "circle::Inputs": native_solver._Inputs,
+        "circle::Outputs": native_solver._Outputs,
+        "SQPSettings": native_solver._Settings,
+        "SQPStatistics": native_solver._Statistics,
         "SQPIteration": native_solver._Iteration,
         "circle::Call": native_solver._Call,
     }
@@ -169,7 +168,6 @@ def test_clones_have_their_own_memory(solver: opti.DenseSQPFunction):
     assert again.success
     assert again.iterations <= 1 < first.iterations
     np.testing.assert_allclose(again.x, answer(0.7), atol=1e-6)
-    np.testing.assert_array_equal(first.x, first.x.copy())
 
 
 @pytest.mark.compile
@@ -245,6 +243,7 @@ def test_export_is_the_text(tmp_path: Path):
 
 def test_wrong_problems_and_options():
     dense, stages = circle().problem, chain().problem
+    unknown: Any = "osqp"
     with pytest.raises(ArgumentError, match="DenseSQPFunction solves a DenseProblem"):
         opti.DenseSQPFunction("a", stages)
     with pytest.raises(ArgumentError, match="solves a SparseProblem or MultistageProblem"):
@@ -252,7 +251,6 @@ def test_wrong_problems_and_options():
     with pytest.raises(ArgumentError, match="qp='riccati' is not one of auto, dense, piqp"):
         opti.DenseSQPFunction("a", dense, qp="riccati")
     with pytest.raises(ArgumentError, match="qp='osqp' is not one of auto, riccati, piqp"):
-        unknown: Any = "osqp"
         opti.SparseSQPFunction("a", stages, qp=unknown)
     with pytest.raises(ArgumentError, match="solver name 'double' is a C"):
         opti.DenseSQPFunction("double", dense)
@@ -287,8 +285,8 @@ def test_names_in_a_module(tmp_path: Path):
         av.generate_module("robot", circle(name="SQPSettings"), path=tmp_path)
     with pytest.raises(ArgumentError, match="the constant name QPData is a type"):
         av.generate_module("robot", circle(), [CodegenIntConstant("QPData", 1)], path=tmp_path)
-    with pytest.raises(ArgumentError, match="constant name scratch appears in the code of circle"):
-        av.generate_module("robot", circle(), [CodegenIntConstant("scratch", 1)], path=tmp_path)
+    with pytest.raises(ArgumentError, match="the constant name t0 appears in the code of circle"):
+        av.generate_module("robot", circle(), [CodegenIntConstant("t0", 1)], path=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
