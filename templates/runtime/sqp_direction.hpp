@@ -66,7 +66,10 @@ struct sqp_direction : sqp_iterate<Model, Api> {
   void start_step(sqp_step<Model>& at) const { at.multipliers = multipliers; }
 
   subproblem_options<T> hard_options() const {
-    const T loose = smaller(T(1e-6), T(1e-4) * residual.worst());
+    // Small programs are solved exactly from the start; with stages that would cost more than it
+    // gains.
+    const T loose =
+        Subproblem::soft_bounds ? smaller(T(1e-6), T(1e-4) * residual.worst()) : T(0);
     return {infinity, larger(T(settings.qp_tolerance), loose), settings.qp_max_iterations,
             false};
   }
