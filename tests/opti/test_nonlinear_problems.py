@@ -1,5 +1,7 @@
 """Dense and sparse problems: the worked example, own derivatives, every supplier and Hessian."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from anvil_jax import opti
 from anvil_jax.errors import ArgumentError, SolverError
 from tests.opti.optimality import check_optimal
 
-BOUNDS = {"x_lb": [-1.0, -1e6, -1.0, -1.0], "x_ub": [1.0, 1e6, 1.0, 1.0]}
+BOUNDS: dict[str, Any] = {"x_lb": [-1.0, -1e6, -1.0, -1.0], "x_ub": [1.0, 1e6, 1.0, 1.0]}
 START = np.array([0.5, 0.5, 0.0, 0.0])
 TIGHT = opti.SQPSettings(
     tolerance_stationarity=1e-9, tolerance_feasibility=1e-9, tolerance_complementarity=1e-9
@@ -67,7 +69,7 @@ def rosenbrock(x, p):
     return (p[0] - x[0]) ** 2 + 10.0 * (x[1] - x[0] ** 2) ** 2 + (x[2] - 0.5) ** 2
 
 
-DISC = {"ineq_lb": [-np.inf, -0.2], "ineq_ub": [0.8, 0.3], "n": 3, "param_dim": 1}
+DISC: dict[str, Any] = {"ineq_lb": [-np.inf, -0.2], "ineq_ub": [0.8, 0.3], "n": 3, "param_dim": 1}
 
 
 @pytest.mark.parametrize("hessian", ["exact", "bfgs"])
