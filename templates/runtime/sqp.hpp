@@ -190,7 +190,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
       if (is_finite(trial)) {
         any_finite = true;
         found = is_acceptable(alpha, slope, reduction);
-        if (!found && alpha == T(1) && trial.violation >= now.violation / 2) {
+        if (!found && alpha == T(1) && !elastic && trial.violation >= now.violation / 2) {
           found = correct(slope, reduction);
         }
         if (!found && alpha == T(1) && !elastic && short_steps >= patience) {

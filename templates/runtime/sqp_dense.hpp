@@ -206,6 +206,7 @@ struct dense_subproblem {
   static constexpr int equalities = Model::equalities;
   static constexpr int rows = Model::equalities + Model::inequalities;
   static constexpr bool soft_bounds = false;
+  static constexpr bool starts_warm = true;
 
   dense_convexification<Model> convexification;
   dense_scaling<T, n, rows> scaling;

@@ -9,6 +9,7 @@
 //
 // A `Subproblem` solves them:
 //   soft_bounds                          whether elastic mode lets bounds of variables go, too
+//   starts_warm                          whether to start from the multipliers near the solution
 //   setup(model), teardown()             setup answers false if there is no memory
 //   prepare(model, program, curvature)   take over the matrices; may overwrite the Hessian
 //   solve(model, program, options, step) for the program's present vectors
@@ -124,16 +125,19 @@ struct sqp_direction : sqp_iterate<Model, Api> {
 
   // SOLVED if there is a step.
   Status find_step() {
+    const bool was_elastic = line.elastic != 0;
     line.elastic = 0;
     line.qp_iterations = 0;
     predict_active();
     prepare_subproblem(curvature::exact);
     set_vectors(now.equality, now.inequality);
+    subproblem_options<T> options = hard_options();
+    if (was_elastic) options.max_iterations = (options.max_iterations + 1) / 2;
+    if (solve_from_multipliers(options)) return Status::SOLVED;
     start_step(step);
-    const subproblem_options<T> options = hard_options();
     qp_status status = solve_subproblem(options, step);
     if (is_usable(status, step)) return Status::SOLVED;
-    if (status != qp_status::infeasible) {
+    if (status != qp_status::infeasible && !was_elastic) {
       restore_hessian();
       prepare_subproblem(curvature::modified);
       start_step(step);
@@ -155,6 +159,15 @@ struct sqp_direction : sqp_iterate<Model, Api> {
       return status == qp_status::infeasible ? Status::INFEASIBLE : Status::QP_FAILED;
     }
     return find_elastic_step();
+  }
+
+  // Start near the solution from the multipliers so far. That keeps them bounded where active rows
+  // depend on each other: what linearization leaves between such rows would ask for enormous ones.
+  bool solve_from_multipliers(subproblem_options<T> options) {
+    if (!Subproblem::starts_warm || !(residual.worst() < T(1e-2))) return false;
+    options.warm = true;
+    start_step(step);
+    return is_usable(solve_subproblem(options, step), step);
   }
 
   void prepare_subproblem(curvature kind) {
@@ -207,7 +220,7 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     subproblem_options<T> options = hard_options();
     options.warm = false;
     options.penalty = cost;
-    options.tolerance = larger(options.tolerance, smaller(T(1e-4), T(1e-3) * now.violation));
+    options.tolerance = larger(options.tolerance, smaller(T(1e-3), T(1e-3) * now.violation));
     start_step(step);
     const qp_status status = solve_subproblem(options, step);
     if (status == qp_status::unbounded) return Status::UNBOUNDED;

@@ -34,6 +34,7 @@ struct external_subproblem {
   static_assert(std::is_same_v<T, double>, "solvers behind a function pointer take double");
   using Solver = int (*)(void* context, Record* qp);
   static constexpr bool soft_bounds = false;
+  static constexpr bool starts_warm = false;
 
   Convexification convexification;
 

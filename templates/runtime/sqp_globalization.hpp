@@ -24,7 +24,7 @@ struct line_search_filter {
 
   void reset(T start) {
     count = 0;
-    largest_theta = T(100) * larger(start, T(1));
+    largest_theta = T(3) * larger(start, T(1));
     smallest_theta = T(1e-4) * larger(start, T(1));
   }
 

