@@ -109,7 +109,9 @@ def _configured_directory() -> Path:
     return (Path(base) if os.path.isabs(base) else Path("~/.cache").expanduser()) / "anvil_jax"
 
 
-def cached_library(name: str, source: str, abi: int, rebuild: bool = False) -> Path:
+def cached_library(
+    name: str, source: str, abi: int, rebuild: bool = False, *, arguments: tuple[str, ...] = ()
+) -> Path:
     """The shared library of `source`, compiled now unless it was before.
 
     Args:
@@ -117,6 +119,8 @@ def cached_library(name: str, source: str, abi: int, rebuild: bool = False) -> P
         source: complete C++ text.
         abi: version of what the library exports, part of the key.
         rebuild: compile even if there is an entry that looks sound.
+        arguments: of the compiler, behind the source: libraries and what they need. Files among
+            them count with the time of their last change.
 
     Raises:
         ToolchainError: no compiler, a failed compilation or an unusable cache directory.
@@ -124,13 +128,13 @@ def cached_library(name: str, source: str, abi: int, rebuild: bool = False) -> P
     compiler = find_compiler()
     flags = compile_flags(compiler)
     directory = cache_directory()
-    stem = f"{name[:_NAME_LENGTH]}-{_key(source, compiler, flags, abi)}"
+    stem = f"{name[:_NAME_LENGTH]}-{_key(source, compiler, flags, abi, arguments)}"
     library = directory / f"{stem}.so"
     if not rebuild and _is_sound(library):
         return library
     with _locked(directory / f"{stem}.lock", name):
         if rebuild or not _is_sound(library):
-            _build(directory, name, stem, source, compiler, flags)
+            _build(directory, name, stem, source, compiler, flags, arguments)
     return library
 
 
@@ -174,9 +178,14 @@ def _own_files(directory: Path) -> list[Path]:
     return [path for path in directory.iterdir() if _ENTRY.fullmatch(path.name)]
 
 
-def _key(source: str, compiler: Compiler, flags: tuple[str, ...], abi: int) -> str:
+def _key(
+    source: str, compiler: Compiler, flags: tuple[str, ...], abi: int, arguments: tuple[str, ...]
+) -> str:
     mtime = os.stat(compiler.path).st_mtime_ns
     facts = (source, compiler.command, compiler.version, mtime, flags, _machine(), abi)
+    if arguments:
+        files = [word for word in arguments if os.path.isfile(word)]
+        facts += (arguments, tuple(os.stat(file).st_mtime_ns for file in files))
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:_KEY_DIGITS]
 
 
@@ -223,7 +232,13 @@ def _is_sound(library: Path) -> bool:
 
 
 def _build(
-    directory: Path, name: str, stem: str, source: str, compiler: Compiler, flags: tuple[str, ...]
+    directory: Path,
+    name: str,
+    stem: str,
+    source: str,
+    compiler: Compiler,
+    flags: tuple[str, ...],
+    arguments: tuple[str, ...],
 ) -> None:
     """Compile in a directory of our own beside the entry, then move the results into place."""
     failed = directory / FAILED
@@ -231,7 +246,9 @@ def _build(
     with tempfile.TemporaryDirectory(prefix=_BUILD_PREFIX, dir=directory) as build:
         text, built = Path(build, f"{name[:_NAME_LENGTH]}.cpp"), Path(build, f"{stem}.so")
         text.write_text(source, encoding="utf-8")
-        compile_shared_library(text, built, compiler, flags, failed / f"{stem}.cpp")
+        compile_shared_library(
+            text, built, compiler, flags, failed / f"{stem}.cpp", arguments=arguments
+        )
         digest = _digest_path(built)
         digest.write_text(f"{hashlib.sha256(built.read_bytes()).hexdigest()}  {built.name}\n")
         os.replace(text, directory / f"{stem}.cpp")

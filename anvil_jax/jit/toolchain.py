@@ -158,6 +158,8 @@ def compile_shared_library(
     compiler: Compiler,
     flags: Sequence[str],
     keep_source: Path | None = None,
+    *,
+    arguments: Sequence[str] = (),
 ) -> None:
     """Compile one C++ file.
 
@@ -167,12 +169,13 @@ def compile_shared_library(
         compiler: who compiles.
         flags: see `compile_flags`.
         keep_source: where the text is moved when it does not compile; None leaves it in place.
+        arguments: what follows the source, such as libraries.
 
     Raises:
         ToolchainError: the compiler failed; the message carries the command, its exit code and the
             last lines it printed, and says where the text was kept.
     """
-    command = (*compiler.command, *flags, str(source_path), "-o", str(output_path))
+    command = (*compiler.command, *flags, str(source_path), *arguments, "-o", str(output_path))
     with progress(f"compiling {source_path.stem} with {compiler.kind}"):
         try:
             done = subprocess.run(

@@ -121,17 +121,17 @@ class SolverLibrary:
         path: of the shared library.
     """
 
-    def __init__(self, name: str, source: str) -> None:
-        """Compile `source`, unless the cache has it, and load it.
+    def __init__(self, name: str, source: str, arguments: tuple[str, ...] = ()) -> None:
+        """Compile `source`, unless the cache has it, with further arguments, and load it.
 
         Raises:
             ToolchainError: it cannot be compiled or loaded, or is of another version.
         """
-        self.path: Path = cached_library(name, source, SOLVER_ABI)
+        self.path: Path = cached_library(name, source, SOLVER_ABI, arguments=arguments)
         try:
             self.functions = ctypes.CDLL(str(self.path))
         except OSError:
-            self.path = cached_library(name, source, SOLVER_ABI, rebuild=True)
+            self.path = cached_library(name, source, SOLVER_ABI, rebuild=True, arguments=arguments)
             try:
                 self.functions = ctypes.CDLL(str(self.path))
             except OSError as error:

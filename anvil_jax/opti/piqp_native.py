@@ -15,6 +15,7 @@ from pathlib import Path
 from anvil_jax.errors import ToolchainError
 
 ROOT_VARIABLE = "ANVIL_JAX_PIQP_ROOT"
+NOWHERE = "none"
 
 _PREFIX_VARIABLES = ("piqp_ROOT", "PIQP_ROOT", "CMAKE_PREFIX_PATH", "CONDA_PREFIX")
 _SYSTEM_PREFIXES = ("/usr/local", "/usr", "/opt/homebrew")
@@ -39,9 +40,20 @@ class PiqpInstallation:
     found_by: str
 
     @property
+    def has_multistage(self) -> bool:
+        """Whether it was built with BLASFEO, without which it has no multistage solver."""
+        files = self.library.parent.glob("libpiqp*")
+        return any(b"blasfeo" in file.read_bytes() for file in files if file.is_file())
+
+    @property
     def compile_arguments(self) -> tuple[str, ...]:
         """What a compiler needs to see the headers."""
         return ("-isystem", str(self.include))
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """Both, for a compiler that links at once."""
+        return (*self.compile_arguments, *self.link_arguments)
 
     @property
     def link_arguments(self) -> tuple[str, ...]:
@@ -56,12 +68,15 @@ def find_piqp() -> PiqpInstallation | None:
 
     It is looked for in the folder that the environment variable ANVIL_JAX_PIQP_ROOT names and, if
     that is not set, with pkg-config, below what CMake would search (piqp_ROOT, CMAKE_PREFIX_PATH),
-    in the active conda and Python environments and in the system's folders.
+    in the active conda and Python environments and in the system's folders. ``none`` there stands
+    for no search at all.
 
     Raises:
         ToolchainError: ANVIL_JAX_PIQP_ROOT names a folder without PIQP's C interface.
     """
     root = os.environ.get(ROOT_VARIABLE, "").strip()
+    if root == NOWHERE:
+        return None
     if root:
         found = _in_prefix(Path(root), ROOT_VARIABLE)
         if found is None:

@@ -17,6 +17,7 @@ from anvil_jax.emit.views import SolverView
 from anvil_jax.errors import ArgumentError, SolverError
 from anvil_jax.opti.multistage_problem import MultistageProblem
 from anvil_jax.opti.native_solver import SOLVER_ABI, SolverLibrary, Workspace, refuse_stages
+from anvil_jax.opti.piqp_native import PiqpInstallation, find_piqp
 from anvil_jax.opti.problem import DenseProblem, ProblemData, SparseProblem, check_sides
 from anvil_jax.opti.settings import SQPIteration, SQPResult, SQPSettings, SQPStatus
 from anvil_jax.progress import progress
@@ -128,13 +129,30 @@ class SQPFunction:
         return self.module.header
 
     @functools.cached_property
+    def linked_piqp(self) -> PiqpInstallation | None:
+        """PIQP's C library, if calls use it; None where they go back to the piqp package.
+
+        The package has a multistage solver, the library only where it was built with BLASFEO.
+
+        Raises:
+            ToolchainError: ANVIL_JAX_PIQP_ROOT names a folder without PIQP's C interface.
+        """
+        found = find_piqp() if self.qp == "piqp" else None
+        has_stages = isinstance(self.problem, MultistageProblem)
+        return None if found and has_stages and not found.has_multistage else found
+
+    @functools.cached_property
     def library(self) -> SolverLibrary:
         """The compiled solver.
 
         Raises:
             ToolchainError: it cannot be compiled.
         """
-        return SolverLibrary(self.name, render_solver_library(_NAMESPACE, self.view, SOLVER_ABI))
+        linked = self.linked_piqp
+        view = self.exported_view if linked else self.view
+        arguments = linked.arguments if linked else ()
+        text = render_solver_library(_NAMESPACE, view, SOLVER_ABI)
+        return SolverLibrary(self.name, text, arguments)
 
     @functools.cached_property
     def _workspace(self) -> Workspace:
@@ -143,9 +161,13 @@ class SQPFunction:
         sizes = {"x": size, "lam_eq": problem.m_eq, "lam_ineq": problem.m_ineq, "lam_box": size}
         outputs = {name: np.zeros(count, problem.dtype) for name, count in sizes.items()}
         workspace = Workspace(self.library, outputs)
-        if self.qp == "piqp":
+        if self._calls_back:
             workspace.use_qp(self._qp_supplier.callback)
         return workspace
+
+    @property
+    def _calls_back(self) -> bool:
+        return self.qp == "piqp" and self.linked_piqp is None
 
     @functools.cached_property
     def _qp_supplier(self) -> "PiqpSupplier":
@@ -155,14 +177,14 @@ class SQPFunction:
 
     def _raise_failures(self) -> None:
         """Errors of the piqp package must not get lost on their way through native code."""
-        if self.qp == "piqp":
+        if self._calls_back:
             self._qp_supplier.reraise()
 
     def clone(self) -> Self:
         """A solver of the same code with a workspace of its own."""
         other = type(self)(self.name, self.problem, self.settings, qp=self._qp)
-        other.__dict__["view"] = self.view
-        other.__dict__["library"] = self.library
+        for name in ("qp", "linked_piqp", "library"):
+            other.__dict__[name] = getattr(self, name)
         return other
 
     # ---- calling ----
@@ -386,7 +408,8 @@ class SQPFunction:
 class DenseSQPFunction(SQPFunction):
     """A solver for a `DenseProblem`: dense matrices, up to some hundred variables.
 
-    ``qp="dense"`` is built in and depends on nothing; ``"piqp"`` calls the piqp package.
+    ``qp="dense"`` is built in and depends on nothing; ``"piqp"`` calls PIQP's C library
+    or the piqp package.
     """
 
     _problems = (DenseProblem,)
@@ -405,7 +428,8 @@ class SparseSQPFunction(SQPFunction):
     """A solver for a `SparseProblem` or a `MultistageProblem`.
 
     ``qp="riccati"`` (multistage problems in the form of optimal control) is built in and depends
-    on nothing; ``"piqp"`` calls the piqp package's sparse or multistage solver.
+    on nothing; ``"piqp"`` calls the sparse or multistage solver of PIQP's C library or the piqp
+    package.
     """
 
     _problems = (SparseProblem, MultistageProblem)

@@ -47,12 +47,15 @@ def piqp_package() -> Supplier:
         )
     version = getattr(package, "__version__", "of unknown version")
     return Supplier(
-        "piqp", True, f"package {version}{_instructions(package.__file__)}, for calls from Python"
+        "piqp",
+        True,
+        f"package {version}{_instructions(package.__file__)}, for calls from Python"
+        " where PIQP's C library is not found",
     )
 
 
 def piqp_library() -> Supplier:
-    """PIQP's C library, which exported modules with ``qp="piqp"`` are linked to.
+    """PIQP's C library, which solvers with ``qp="piqp"`` are linked to.
 
     Raises:
         ToolchainError: ANVIL_JAX_PIQP_ROOT names a folder without PIQP's C interface.
@@ -63,7 +66,8 @@ def piqp_library() -> Supplier:
     return Supplier(
         "PIQP's C library",
         False,
-        "not found, which only exported modules with qp='piqp' need: build PIQP with CMake and "
+        "not found, which exported modules with qp='piqp' need and calls from Python are faster "
+        "with: build PIQP with CMake and "
         f"Eigen 3, install it and name the folder in {ROOT_VARIABLE} (here) and piqp_ROOT (for "
         "CMake), or configure such a module with -D<MODULE>_FETCH_PIQP=ON",
     )

@@ -13,7 +13,7 @@ from tests.opti.hock_schittkowski import LEAST_SQUARES, PROBLEMS, SPECIAL_PROBLE
 from tests.opti.hock_schittkowski.problem import Problem
 from tests.opti.hock_schittkowski.programs import dense_problem, identifier, kkt_residuals
 
-pytestmark = pytest.mark.compile
+pytestmark = [pytest.mark.compile, pytest.mark.usefixtures("piqp_package")]
 
 SETTINGS = opti.SQPSettings(
     tolerance_stationarity=1e-8, tolerance_feasibility=1e-8, tolerance_complementarity=1e-8

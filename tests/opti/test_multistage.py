@@ -9,6 +9,8 @@ from anvil_jax import opti
 from anvil_jax.errors import ArgumentError, SolverError
 from tests.opti.optimality import check_optimal
 
+pytestmark = pytest.mark.usefixtures("piqp_package")
+
 DT = 0.1
 
 

@@ -12,6 +12,8 @@ from anvil_jax import opti
 from anvil_jax.errors import ArgumentError, SolverError
 from tests.opti.optimality import check_optimal
 
+pytestmark = pytest.mark.usefixtures("piqp_package")
+
 BOUNDS: dict[str, Any] = {"x_lb": [-1.0, -1e6, -1.0, -1.0], "x_ub": [1.0, 1e6, 1.0, 1.0]}
 START = np.array([0.5, 0.5, 0.0, 0.0])
 TIGHT = opti.SQPSettings(

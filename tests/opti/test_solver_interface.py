@@ -18,6 +18,8 @@ from anvil_jax.emit.module import render_solver_library
 from anvil_jax.errors import SolverError
 from anvil_jax.opti import native_solver
 
+pytestmark = pytest.mark.usefixtures("piqp_package")
+
 INTERFACE = Path(__file__).resolve().parents[2] / "templates" / "sqp" / "interface.hpp"
 ENUMERATIONS = {"SQPStatus": opti.SQPStatus, "SQPGlobalization": opti.Globalization}
 
