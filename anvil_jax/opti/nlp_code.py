@@ -5,14 +5,13 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from anvil_jax.arguments import Arg
 from anvil_jax.emit.views import FunctionView
 from anvil_jax.errors import SolverError
 from anvil_jax.function import NumericalFunction
+from anvil_jax.opti.curvature import curvature_of
 from anvil_jax.opti.derivatives import (
     Derivative,
     Entries,
@@ -27,9 +26,6 @@ from anvil_jax.opti.problem import NonlinearProblem, flat
 from anvil_jax.opti.settings import HessianApproximation
 from anvil_jax.sparse_function import SparseNumericalFunction
 
-LARGEST_BLOCK = 200
-"""Variables of a connected block of a sparse Hessian, which is stored in full."""
-
 
 class NlpCode:
     """The generated functions of a problem, before they are put into a solver.
@@ -38,7 +34,7 @@ class NlpCode:
         kernels: ``values`` (x, p) -> f, c, g, and ``derive`` (x, p, y, w) -> the gradient, and
             the values of the Jacobians and of the Lagrangian's Hessian.
         equality, inequality, hessian: places of these values.
-        blocks: variables of each block of the Hessian, ascending.
+        curvature: how the Hessian is stored and made convex.
     """
 
     def __init__(
@@ -47,7 +43,7 @@ class NlpCode:
         """Derive and trace everything.
 
         Raises:
-            SolverError: Gauss-Newton without residuals, or a sparse Hessian with a large block.
+            SolverError: Gauss-Newton without residuals, or a sparse Hessian that connects too much.
         """
         self.problem = problem
         self.approximation = approximation
@@ -58,8 +54,9 @@ class NlpCode:
         self._equality = self._jacobian("eq")
         self._inequality = self._jacobian("ineq")
         curvature = self._curvature()
-        self.blocks = self._blocks(curvature.entries)
-        self.hessian = _full_blocks(self.blocks)
+        quasi_newton = approximation is HessianApproximation.BFGS
+        self.curvature = curvature_of(problem.n, curvature.entries, dense, quasi_newton)
+        self.hessian = self.curvature.entries
         self.equality = self._places(self._equality.entries, problem.m_eq)
         self.inequality = self._places(self._inequality.entries, problem.m_ineq)
         self.kernels = self._kernels(curvature)
@@ -131,25 +128,6 @@ class NlpCode:
 
         return Derivative(entries, values, np.full(entries.count, np.nan))
 
-    def _blocks(self, curvature: Entries) -> list[NDArray[np.int64]]:
-        n = self.problem.n
-        if self.dense:
-            return [np.arange(n)]
-        graph = sp.coo_array(
-            (np.ones(curvature.count), (curvature.rows, curvature.columns)), shape=(n, n)
-        )
-        count, label = connected_components(graph, directed=False)
-        blocks = [np.flatnonzero(label == b) for b in range(count)]
-        largest = max((len(b) for b in blocks), default=0)
-        if largest > LARGEST_BLOCK:
-            raise SolverError(
-                f"{largest} variables are connected by second derivatives, more than the "
-                f"{LARGEST_BLOCK} of which a sparse Hessian can be made convex block by block; "
-                "write the problem with variables per stage and constraints between them "
-                "(MultistageProblem), or use DenseProblem"
-            )
-        return blocks
-
     def _places(self, entries: Entries, rows: int) -> Entries:
         return _dense_entries(rows, self.problem.n) if self.dense else entries
 
@@ -197,14 +175,6 @@ class NlpCode:
 
 def _dense_entries(rows: int, columns: int) -> Entries:
     return Entries(np.tile(np.arange(rows), columns), np.repeat(np.arange(columns), rows))
-
-
-def _full_blocks(blocks: list[NDArray[np.int64]]) -> Entries:
-    rows = [block[: j + 1] for block in blocks for j in range(len(block))]
-    columns = [np.full(j + 1, block[j]) for block in blocks for j in range(len(block))]
-    r, c = np.concatenate(rows), np.concatenate(columns)
-    order = np.lexsort((r, c))
-    return Entries(r[order], c[order])
 
 
 def _slots(entries: Entries, places: Entries) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from anvil_jax.emit.environment import render_template
 from anvil_jax.emit.views import SolverView, TableView
+from anvil_jax.opti.curvature import PartitionView
 from anvil_jax.opti.derivatives import Entries
 from anvil_jax.opti.nlp_code import NlpCode
 from anvil_jax.opti.problem import NonlinearProblem
@@ -26,8 +27,7 @@ class NlpModelView:
     hessian_entries: int
     equality_entries: int
     inequality_entries: int
-    blocks: int
-    largest_block: int
+    partition: PartitionView
     quasi_newton: str
     scratch: int
     tables: tuple[TableView, ...]
@@ -55,10 +55,7 @@ def nlp_view(
         entries: Entries = getattr(code, what)
         starts = np.searchsorted(entries.columns, np.arange(problem.n + 1))
         tables += [named(f"{what}_starts", starts), named(f"{what}_rows", entries.rows)]
-    tables += [
-        named("block_starts", np.cumsum([0, *(len(b) for b in code.blocks)])),
-        named("block_variables", np.concatenate(code.blocks)),
-    ]
+    partition = code.curvature.view
     model = NlpModelView(
         real=cpp_real(problem.dtype),
         variables=problem.n,
@@ -68,13 +65,11 @@ def nlp_view(
         hessian_entries=code.hessian.count,
         equality_entries=code.equality.count,
         inequality_entries=code.inequality.count,
-        blocks=len(code.blocks),
-        largest_block=max(len(b) for b in code.blocks),
+        partition=partition,
         quasi_newton=cpp_bool(approximation is HessianApproximation.BFGS),
         scratch=max(1, *(kernel.workspace_nbytes for kernel in code.kernels)),
-        tables=tuple(tables),
+        tables=(*tables, *partition.tables),
     )
-    convexification = "dense_convexification<model>" if dense else "block_convexification<model>"
     is_built_in = supplier == "dense"
     return solver_view(
         name,
@@ -87,8 +82,8 @@ def nlp_view(
         subproblem=(
             "anvil_rt::dense_subproblem<model>"
             if is_built_in
-            else external(convexification, supplier)
+            else external(f"{code.curvature.convexification}<model>", supplier)
         ),
-        runtime=("sqp_dense.hpp",) if dense else (),
+        runtime=code.curvature.runtime,
         supplier=supplier,
     )

@@ -67,7 +67,6 @@ class StageModelView:
     real: str
     horizon: int
     size: int
-    links: int
     global_parameters: int
     stage_parameters: int
     scratch: int
@@ -111,7 +110,6 @@ def stage_view(name: str, code: StageCode, supplier: str) -> SolverView:
         real=cpp_real(problem.dtype),
         horizon=problem.N,
         size=problem.nz,
-        links=problem.equalities.counts["interstage"],
         global_parameters=problem.global_param_dim,
         stage_parameters=problem.param_dim,
         scratch=max(1, *(kernel.workspace_nbytes for kernel in kernels)),

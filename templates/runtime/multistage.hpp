@@ -172,13 +172,6 @@ struct multistage_model {
   static constexpr int largest_block = size;
   static constexpr bool quasi_newton = Stages::quasi_newton;
 
-  // Whether an equality links a stage to the next one.
-  static constexpr bool is_link(int row) {
-    const int inside = row - Equalities::first_rows;
-    return inside >= 0 && inside < N * Equalities::own_rows &&
-           inside % at_least_one(Equalities::own_rows) >= Equalities::own_rows - Stages::links;
-  }
-
   csc_pattern hessian, equality, inequality;
   block_partition blocks;
   equality_layout equality_place;

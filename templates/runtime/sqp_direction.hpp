@@ -24,7 +24,7 @@ struct sqp_direction : sqp_iterate<Model, Api> {
   using Base::n, Base::equalities, Base::inequalities, Base::infinity, Base::model,
       Base::program, Base::now, Base::residual, Base::multipliers, Base::exact_hessian,
       Base::statistics, Base::line, Base::settings, Base::lower, Base::upper, Base::x_lower,
-      Base::x_upper, Base::link_weight, Base::violation_of_links, Base::weigh;
+      Base::x_upper;
 
   Subproblem subproblem;
   sqp_step<Model> step, correction;
@@ -104,10 +104,7 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     for (int i = 0; i < inequalities; ++i) scratch_inequality[i] = T(0);
     add_product(model.equality, program.equality, d, scratch_equality);
     add_product(model.inequality, program.inequality, d, scratch_inequality);
-    total += link_weight * violation_of_links(scratch_equality);
-    for (int i = 0; i < equalities; ++i) {
-      if (!Model::is_link(i)) total += std::fabs(scratch_equality[i]);
-    }
+    for (int i = 0; i < equalities; ++i) total += std::fabs(scratch_equality[i]);
     for (int i = 0; i < inequalities; ++i) {
       total += violation_of(scratch_inequality[i], program.lower[i], program.upper[i]);
     }
@@ -212,7 +209,6 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     } else {
       stagnations = 0;
     }
-    if (Subproblem::soft_bounds) raise_link_weight(gain);
     return Status::SOLVED;
   }
 
@@ -243,22 +239,9 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     if (status != Status::SOLVED) return true;
     possible = now.violation - linear_violation(step.d);
     const T enough = T(settings.tolerance_feasibility);
-    const bool linked = Subproblem::soft_bounds && violation_of_links(now.equality) > enough;
-    const bool stuck =
-        residual.infeasibility > enough && !linked && possible <= T(1e-3) * now.violation;
+    const bool stuck = residual.infeasibility > enough && possible <= T(1e-3) * now.violation;
     stagnations = stuck ? stagnations + 1 : 0;
     return !(stuck && (stagnations >= 3 || possible <= T(1e-6) * now.violation));
-  }
-
-  // Where links between stages cannot be soft, a step that fulfils them may violate other rows
-  // more than before. Links then weigh so much that it still reduces the violation.
-  void raise_link_weight(T reduction) {
-    const T links = violation_of_links(now.equality);
-    const T others = link_weight * links - reduction;  // by what the others' violation grows
-    if (!(others > T(0.5) * link_weight * links) || link_weight > T(1e6)) return;
-    link_weight = T(2.5) * others / larger(links, T(1e-6) * others);
-    weigh(now);
-    filter.reset(now.violation);
   }
 };
 

@@ -42,7 +42,7 @@ struct sqp_iterate {
     T objective;
     T equality[at_least_one(equalities)];      // c(x) - right-hand side
     T inequality[at_least_one(inequalities)];  // g(x)
-    T violation;                               // l1 norm, see weigh(); NaN where values are
+    T violation;                               // of the constraints, l1; NaN where values are
   };
 
   struct residuals {
@@ -72,7 +72,6 @@ struct sqp_iterate {
   stopwatch clock;
   bool has_best;
   bool has_update;  // of a quasi-Newton Hessian
-  T link_weight;    // of links between stages in the violation
   T start_objective, start_size;  // of the first iterate
 
   void clear_multipliers() {
@@ -87,7 +86,6 @@ struct sqp_iterate {
     line = Iteration();
     clock = stopwatch();
     has_best = has_update = false;
-    link_weight = T(1);
     if (settings.warm_start == 0) clear_multipliers();
   }
 
@@ -122,32 +120,21 @@ struct sqp_iterate {
     const stopwatch watch;
     model.evaluate(at.x, parameters, &at.objective, at.equality, at.inequality);
     for (int i = 0; i < equalities; ++i) at.equality[i] -= equality_target[i];
-    weigh(at);
+    measure_violation(at);
     ++statistics.evaluations;
     statistics.time_evaluation += watch.seconds();
   }
 
-  // The violation of the constraints: an l1 norm in which links between stages may weigh more.
-  void weigh(point& at) const {
+  void measure_violation(point& at) const {
     T sum = at.objective - at.objective;  // 0, or NaN if anything is not finite
-    T total = link_weight * violation_of_links(at.equality);
-    for (int i = 0; i < equalities; ++i) {
-      if (!Model::is_link(i)) total += std::fabs(at.equality[i]);
-    }
+    T total = T(0);
+    for (int i = 0; i < equalities; ++i) total += std::fabs(at.equality[i]);
     for (int i = 0; i < inequalities; ++i) {
       sum += at.inequality[i] - at.inequality[i];
       total += violation_of(at.inequality[i], lower[i], upper[i]);
     }
     for (int j = 0; j < n; ++j) total += violation_of(at.x[j], x_lower[j], x_upper[j]);
     at.violation = total + sum;
-  }
-
-  static T violation_of_links(const T* equality) {
-    T total = T(0);
-    for (int i = 0; i < equalities; ++i) {
-      if (Model::is_link(i)) total += std::fabs(equality[i]);
-    }
-    return total;
   }
 
   static bool is_finite(const point& at) {

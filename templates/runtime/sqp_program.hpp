@@ -16,7 +16,6 @@
 //   Real                                      double or float
 //   variables, equalities, inequalities       sizes
 //   initial_equalities                        rows of c whose right-hand side is a measured state
-//   is_link(row)                              whether an equality links neighbouring stages
 //   hessian_entries, equality_entries, inequality_entries   of the matrices' patterns
 //   hessian, equality, inequality             these patterns (csc_pattern); the Hessian's is an
 //                                             upper triangle in which every block is full

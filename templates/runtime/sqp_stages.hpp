@@ -1,6 +1,7 @@
 #pragma once
 
 #include "riccati_ipm.hpp"
+#include "soft_links.hpp"
 #include "stage_form.hpp"
 
 // Quadratic programs of multistage problems for the SQP method: solved by riccati_ipm, or made
@@ -18,9 +19,12 @@ struct stage_subproblem {
   static constexpr bool starts_warm = true;
 
   stage_form<Stages, Riccati> form;
+  soft_link_ipm<T, Stages::horizon, Stages::states, Stages::size - Stages::states, Stages::rows>
+      soft;
 
   bool setup(const Model&) {
     form.qp.reset();
+    soft.reset();
     form.is_shifted = false;
     return true;
   }
@@ -44,7 +48,9 @@ struct stage_subproblem {
     ipm.relative_tolerance = options.tolerance / 10;
     ipm.max_iterations = options.max_iterations;
     ipm.warm_start = options.warm;
-    const qp_result<T> result = form.qp.solve(ipm);
+    const bool elastic = options.penalty < form.infinity;
+    const qp_result<T> result =
+        elastic ? soft.solve(form.qp, ipm, options.penalty) : form.qp.solve(ipm);
     step.iterations = result.iterations;
     form.unshift();
     for (int k = 0; k <= form.N; ++k) form.store(k, step);

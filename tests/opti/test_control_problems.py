@@ -36,7 +36,7 @@ def test_starts_are_naive(name: str) -> None:
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize("name", ["pendulum", "cart_pole"])
+@pytest.mark.parametrize("name", ["pendulum", "cart_pole", "race_car"])
 def test_solver_and_ipopt_agree(name: str) -> None:
     control = PROBLEMS[name](20)
     program = multistage_program(control.problem)
@@ -48,3 +48,19 @@ def test_solver_and_ipopt_agree(name: str) -> None:
     result = solver(control.x0, control.p, eq_rhs=control.eq_rhs)
     assert result.success
     assert result.objective == pytest.approx(float(want["f"]), rel=1e-6)
+
+
+@pytest.mark.compile
+def test_starts_off_the_track() -> None:
+    """Infeasible linear models at first, which say nothing about the problem."""
+    control = PROBLEMS["race_car"](30)
+    solver = opti.SparseSQPFunction("race_car", control.problem, qp="riccati")
+    best = solver(control.x0, control.p, eq_rhs=control.eq_rhs)
+    assert best.success
+    assert best.elastic_steps > 0
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        start = control.x0 + 0.3 * random.normal(size=control.x0.shape)
+        result = solver(start, control.p, eq_rhs=control.eq_rhs)
+        assert result.success
+        assert result.objective == pytest.approx(best.objective, rel=1e-6)

@@ -10,6 +10,7 @@ import pytest
 import anvil_jax as av
 from anvil_jax import opti
 from anvil_jax.errors import ArgumentError, SolverError
+from anvil_jax.opti import curvature
 from tests.opti.optimality import check_optimal
 
 pytestmark = pytest.mark.usefixtures("piqp_package")
@@ -162,9 +163,70 @@ def test_many_small_blocks_with_sparse_constraints():
     check_optimal(problem, result)
 
 
-def test_one_large_block_is_refused_with_advice():
-    problem = opti.SparseProblem(lambda x, p: jnp.sum(x) ** 4 + jnp.sum(x**2), n=300)
-    with pytest.raises(SolverError, match="MultistageProblem"):
+PATIENT = opti.SQPSettings(max_iterations=500)
+
+
+def chained_rosenbrock(x, p):
+    return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def exponential_rows(x, p):
+    """Rows of problem 5.1 of L. Luksan, J. Vlcek, report V-767, Czech Academy of Sciences, 1999."""
+    a, b, c = x[:-2], x[1:-1], x[2:]
+    bent = jnp.sin(b - c) * jnp.sin(b + c) - a * jnp.exp(a - b)
+    return 3 * b**3 + 2 * c - 5 + bent + 4 * b - 3
+
+
+def waves(x, p):
+    """Indefinite in most places; far variables are coupled, too."""
+    near, far = jnp.sin(3 * (x[1:] - x[:-1])), jnp.cos(x[::7][1:] - x[::7][:-1])
+    return jnp.sum(near) + jnp.sum(far) + 0.1 * jnp.sum(x**2)
+
+
+@pytest.mark.parametrize(
+    ("fn", "rows"),
+    [(chained_rosenbrock, exponential_rows), (waves, None)],
+    ids=["rosenbrock", "waves"],
+)
+def test_large_connected_hessians(fn, rows):
+    n = 300
+    problem = opti.SparseProblem(fn, rows, n=n, x_lb=-3.0, x_ub=3.0)
+    solver = opti.SparseSQPFunction("connected", problem)
+    assert "anvil_rt::envelope_convexification<model>" in solver.source
+    result = solver(np.where(np.arange(n) % 2 == 0, -1.2, 1.0), settings=PATIENT)
+    assert result.success
+    check_optimal(problem, result)
+
+
+def test_large_convex_hessians_are_left_alone():
+    n = 260
+    random = np.random.default_rng(3)
+    pairs = random.integers(0, n, (2, 2 * n))
+    weights = random.uniform(0.1, 2.0, 2 * n)
+
+    def quadratic(x, p):
+        coupled = jnp.sum(weights * (x[pairs[0]] - x[pairs[1]]) ** 2)
+        return coupled + 0.5 * jnp.sum((x - jnp.arange(n) / n) ** 2)
+
+    solver = opti.SparseSQPFunction("convex", opti.SparseProblem(quadratic, n=n))
+    result = solver(np.zeros(n))
+    assert result.success
+    assert result.iterations == 1
+    with jax.enable_x64(True):
+        hessian = np.asarray(jax.hessian(quadratic)(np.zeros(n), None))
+        gradient = np.asarray(jax.grad(quadratic)(np.zeros(n), None))
+    np.testing.assert_allclose(result.x, -np.linalg.solve(hessian, gradient), atol=1e-8)
+
+
+def test_hessians_too_large_are_refused_with_advice(monkeypatch):
+    problem = opti.SparseProblem(lambda x, p: jnp.sum(x) ** 4 + jnp.sum(x**2), n=210)
+    bfgs = opti.SQPSettings(hessian=opti.HessianApproximation.BFGS)
+    with pytest.raises(
+        SolverError, match=r"210 variables are connected .* Use HessianApproximation.EXACT"
+    ):
+        _ = opti.SparseSQPFunction("large", problem, bfgs).view
+    monkeypatch.setattr(curvature, "LARGEST_ENVELOPE", 1000)
+    with pytest.raises(SolverError, match=r"22155 entries, .* \(MultistageProblem"):
         _ = opti.SparseSQPFunction("large", problem).view
 
 

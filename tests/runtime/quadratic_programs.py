@@ -20,7 +20,7 @@ from tests.runtime.harness import BUILDS, Builder, Library
 
 # Sanitizers, under which these templates take minutes to compile, have a test of their own.
 COMPILERS = ["g++", "clang++"]
-HEADERS = ["riccati_ipm.hpp", "dense_ipm.hpp"]
+HEADERS = ["riccati_ipm.hpp", "soft_links.hpp", "dense_ipm.hpp"]
 STATUSES = ["solved", "max_iterations", "infeasible", "numerics", "unbounded"]
 RESULTS = "status iterations objective penalty stationarity infeasibility complementarity gap"
 
@@ -67,6 +67,15 @@ void load_rows(Program& qp, void* const* data, int count) {
   load(qp.row_multiplier, static_cast<T*>(data[4]), count);
 }
 template <class T, int N, int NX, int NU, int NG>
+struct soft_links {
+  anvil_rt::riccati_ipm<T, N, NX, NU, NG>& qp;
+  anvil_rt::soft_link_ipm<T, N, NX, NU, NG>& soft;
+  T price;
+  anvil_rt::qp_result<T> solve(const anvil_rt::ipm_options<T>& options) {
+    return soft.solve(qp, options, price);
+  }
+};
+template <class T, int N, int NX, int NU, int NG, bool Soft = false>
 void stages(void* const* data, const double* settings, double* out) {
   constexpr int NZ = NX + NU;
   static anvil_rt::riccati_ipm<T, N, NX, NU, NG> qp;
@@ -77,10 +86,21 @@ void stages(void* const* data, const double* settings, double* out) {
   load(qp.offset, static_cast<T*>(data[3]), NX);
   load_rows<T>(qp, data + 4, NZ + NG);
   load(qp.costate, static_cast<T*>(data[9]), NX);
-  solve<T>(qp, settings, out);
+  if constexpr (Soft) {
+    static anvil_rt::soft_link_ipm<T, N, NX, NU, NG> soft;
+    soft.reset();
+    soft_links<T, N, NX, NU, NG> program = {qp, soft, static_cast<T>(settings[4])};
+    solve<T>(program, settings, out);
+  } else {
+    solve<T>(qp, settings, out);
+  }
   store(qp.value, static_cast<T*>(data[7]), NZ + NG);
   store(qp.row_multiplier, static_cast<T*>(data[8]), NZ + NG);
   store(qp.costate, static_cast<T*>(data[9]), NX);
+}
+template <class T, int N, int NX, int NU, int NG>
+void soft_stages(void* const* data, const double* settings, double* out) {
+  stages<T, N, NX, NU, NG, true>(data, settings, out);
 }
 template <class T, int NV, int E, int I>
 void dense(void* const* data, const double* settings, double* out) {
@@ -111,7 +131,7 @@ def builder(compiler: str, factory: pytest.TempPathFactory) -> Builder:
 
 
 def entry(kind: str, real: str, sizes: tuple[int, ...]) -> str:
-    """C++ of an entry point for programs of one kind (stages, dense) and size."""
+    """C++ of an entry point for programs of one kind (stages, soft_stages, dense) and size."""
     head = f"void {_name(kind, real, sizes)}(void* const* data, const double* in, double* out)"
     arguments = ", ".join(map(str, sizes))
     call = f"{kind}<{real}, {arguments}>(data, in, out)"
@@ -144,8 +164,9 @@ def _run(
     tolerance: float | None,
     limit: int | None,
     warm: bool,
+    price: float = np.inf,
 ) -> Result:
-    settings = np.array([-1.0, -1.0, -1.0, float(warm)])
+    settings = np.array([-1.0, -1.0, -1.0, float(warm), price])
     if tolerance is not None:
         settings[:2] = tolerance, tolerance / 10
     if limit is not None:
@@ -278,18 +299,22 @@ class StageProgram:
         start: Result | None = None,
         tolerance: float | None = None,
         limit: int | None = None,
+        price: float = np.inf,
     ) -> Result:
-        """Solved by riccati_ipm; the last three arrays are values, multipliers and costates."""
+        """Solved by riccati_ipm; the last three arrays are values, multipliers and costates.
+
+        With a finite `price`, by soft_link_ipm.
+        """
         data = [self.hessian, self.gradient, self.jacobian, self.offset]
         data += [self.lower, self.upper, self.penalty]
         ends = [np.zeros_like(self.lower)] * 2 + [np.zeros_like(self.offset)]
         ends = ends if start is None else start.arrays[-3:]
         arrays = [np.array(a, "f" if real == "float" else "d") for a in [*data, *ends]]
-        name = _name("stages", real, self.sizes)
-        return _run(library, name, arrays, tolerance, limit, start is not None)
+        name = _name("stages" if np.isinf(price) else "soft_stages", real, self.sizes)
+        return _run(library, name, arrays, tolerance, limit, start is not None, price)
 
-    def dense(self) -> DenseProgram:
-        """The same in the dense form: rows of all stages, then the dynamics."""
+    def dense(self, price: float = np.inf) -> DenseProgram:
+        """The same in the dense form: rows of all stages, then the dynamics at this price."""
         horizon, nx, nu, ng = self.sizes
         nz = nx + nu
         n = (horizon + 1) * nz
@@ -309,9 +334,9 @@ class StageProgram:
             return np.concatenate([of[:, :nz].ravel(), of[:, nz:].ravel(), ends])
 
         ends = -self.offset[:horizon].ravel()
-        hard = np.full(horizon * nx, np.inf)
+        prices = np.full(horizon * nx, price)
         matrix = np.vstack([general, dynamics])
-        sides = rows(self.lower, ends), rows(self.upper, ends), rows(self.penalty, hard)
+        sides = rows(self.lower, ends), rows(self.upper, ends), rows(self.penalty, prices)
         return DenseProgram(hessian, self.gradient.ravel(), matrix, *sides)
 
     def flat(self, result: Result) -> tuple[np.ndarray, np.ndarray]:

@@ -29,6 +29,7 @@ CASES = [(seed, SIZES[seed % 4], (0.0, 0.0, 0.3, 1.0)[seed // 4 % 4]) for seed i
 def library(request, tmp_path_factory):
     build = builder(request.param, tmp_path_factory)
     entries = [entry("stages", "double", sizes) for sizes in SIZES]
+    entries += [entry("soft_stages", "double", sizes) for sizes in (*SIZES[:2], SIZES[3])]
     return build(HEADERS, "".join([DRIVER, *entries, entry("stages", "float", SIZES[0])]))
 
 
@@ -70,6 +71,31 @@ def test_solutions_are_optimal(library, soft):
         assert dense.residual(*program.flat(result)) < 2e-8, case
         x, _ = program.flat(result)
         assert result.objective + result.penalty == pytest.approx(dense.cost(x), rel=1e-7, abs=1e-7)
+
+
+@pytest.mark.parametrize("price", [0.1, 10.0, 1e4])
+def test_links_at_a_price(library, price):
+    """Dynamics give way where that pays; with singular Hessians it may pay without end."""
+    solved = broken = 0
+    for case in CASES:
+        if case[1] == (1, 2, 0, 1):
+            continue
+        program = random_stages(*case)
+        dense = program.dense(price)
+        status, objective = dense.reference()
+        if status != "solved":
+            continue
+        result = program.solve(library, tolerance=1e-9, price=price)
+        assert result.status == "solved", case
+        x, multiplier = program.flat(result)
+        assert dense.residual(x, multiplier) < 1e-6, case
+        assert result.objective + result.penalty == pytest.approx(objective, rel=1e-6, abs=1e-6)
+        links = slice(dense.lower.size - program.sizes[0] * program.sizes[1], None)
+        rows = np.concatenate([x, dense.matrix @ x])
+        broken += np.abs(rows - dense.lower)[links].max(initial=0.0) > 1e-3
+        solved += 1
+    assert solved > 70
+    assert (broken > 0) == (price < 1e3)
 
 
 def test_objectives_are_those_of_piqp(library):
