@@ -59,7 +59,8 @@ class SQPSettings:
             max(1, mean |multiplier| / 100).
         tolerance_feasibility: largest violation of a constraint or bound.
         tolerance_complementarity: largest product of a multiplier and the distance to its side,
-            divided like the first.
+            divided like the first. None of the three counts for less than 1000 units of rounding,
+            1.2e-4 in float32.
         qp_tolerance: of the quadratic programs near the solution.
         time_limit: seconds; the best iterate so far is returned.
         regularization: added to the diagonal of the Hessian (Levenberg-Marquardt).

@@ -294,8 +294,8 @@ class SQPFunction:
             x_measured: right-hand side of the initial equalities.
 
         Returns:
-            The new iterate; SOLVED means that the quadratic program was. Residuals are not
-            evaluated and are zero.
+            The new iterate; SOLVED means that the quadratic program was. Objective and residuals
+            are those of the iterate before the step, for the measured state.
 
         Raises:
             SolverError: the problem has no stages, or no initial equalities.

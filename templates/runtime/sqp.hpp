@@ -114,8 +114,13 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     begin();
     if (check_data() != 0) return Status::EVALUATION_FAILED;
     evaluate(now);
+    for (int i = 0; i < Model::initial_equalities; ++i) {  // nothing is measured yet
+      equality_target[i] += now.equality[i];
+      now.equality[i] = T(0);
+    }
     is_prepared = linearize();
     if (!is_prepared) return Status::EVALUATION_FAILED;
+    measure();
     predict_active();
     const stopwatch watch;
     subproblem.prepare(model, program, curvature::exact);
@@ -130,6 +135,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     is_prepared = false;
     for (int i = 0; i < Model::initial_equalities; ++i) {
       now.equality[i] += equality_target[i] - measured[i];
+      residual.infeasibility = larger(residual.infeasibility, std::fabs(now.equality[i]));
       equality_target[i] = measured[i];
     }
     set_vectors(now.equality, now.inequality);
@@ -155,6 +161,10 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     statistics.elastic_steps += elastic ? 1 : 0;
     best = now;
     best_multipliers = multipliers;
+    statistics.objective = static_cast<double>(now.objective);
+    statistics.stationarity = static_cast<double>(residual.stationarity);
+    statistics.infeasibility = static_cast<double>(residual.infeasibility);
+    statistics.complementarity = static_cast<double>(residual.complementarity);
     statistics.time += total.seconds();
     return Status::SOLVED;
   }
@@ -362,7 +372,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     if (failures > 3) return Status::LINE_SEARCH_FAILED;
     multipliers = step.multipliers;
     if (uses_merit) {
-      weight.weight *= residual.infeasibility > T(settings.tolerance_feasibility) ? T(10) : T(0.1);
+      weight.weight *= residual.infeasibility > Base::tolerance(settings.tolerance_feasibility) ? T(10) : T(0.1);
     }
     uses_merit = true;
     has_update = false;

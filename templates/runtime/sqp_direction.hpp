@@ -71,8 +71,8 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     // gains.
     const T loose =
         Subproblem::soft_bounds ? smaller(T(1e-6), T(1e-4) * residual.worst()) : T(0);
-    return {infinity, larger(T(settings.qp_tolerance), loose), settings.qp_max_iterations,
-            false};
+    const T least = larger(T(settings.qp_tolerance), 100 * std::numeric_limits<T>::epsilon());
+    return {infinity, larger(least, loose), settings.qp_max_iterations, false};
   }
 
   qp_status solve_subproblem(const subproblem_options<T>& options, sqp_step<Model>& found) {
@@ -238,7 +238,7 @@ struct sqp_direction : sqp_iterate<Model, Api> {
     for (int j = 0; j < n; ++j) program.gradient[j] = gradient[j];
     if (status != Status::SOLVED) return true;
     possible = now.violation - linear_violation(step.d);
-    const T enough = T(settings.tolerance_feasibility);
+    const T enough = Base::tolerance(settings.tolerance_feasibility);
     const bool stuck = residual.infeasibility > enough && possible <= T(1e-3) * now.violation;
     stagnations = stuck ? stagnations + 1 : 0;
     return !(stuck && (stagnations >= 3 || possible <= T(1e-6) * now.violation));

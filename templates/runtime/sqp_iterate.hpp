@@ -196,10 +196,17 @@ struct sqp_iterate {
     residual.complementarity = complementarity / scale;
   }
 
+  // Residuals do not get smaller than rounding errors allow.
+  static T tolerance(double asked) {
+    return larger(T(asked), 1000 * std::numeric_limits<T>::epsilon());
+  }
+
   bool is_solved() const {
-    return residual.stationarity <= T(settings.tolerance_stationarity) &&
-           residual.infeasibility <= T(settings.tolerance_feasibility) &&
-           residual.complementarity <= T(settings.tolerance_complementarity);
+    const T rounding =
+        16 * std::numeric_limits<T>::epsilon() * largest_magnitude(program.gradient, n);
+    return residual.stationarity <= tolerance(settings.tolerance_stationarity) + rounding &&
+           residual.infeasibility <= tolerance(settings.tolerance_feasibility) &&
+           residual.complementarity <= tolerance(settings.tolerance_complementarity);
   }
 
   // An objective that has fallen beyond all scales, or far out nearly so.
@@ -222,7 +229,7 @@ struct sqp_iterate {
 
   // Keep the iterate if it is the best: feasible ones by their objective, others by violation.
   void remember() {
-    const T enough = T(settings.tolerance_feasibility);
+    const T enough = tolerance(settings.tolerance_feasibility);
     const bool feasible = residual.infeasibility <= enough;
     const bool better = !has_best || is_solved() ||
                         (feasible ? best_residual.infeasibility > enough ||

@@ -204,15 +204,26 @@ def test_hessian_approximations_agree(hessian):
 
 def test_single_precision():
     problem = base(dtype=np.float32)
-    settings = opti.SQPSettings(
-        tolerance_stationarity=1e-3, tolerance_feasibility=1e-4, tolerance_complementarity=1e-3,
-        qp_tolerance=1e-5,
-    )  # fmt: skip
-    result = opti.SparseSQPFunction("single", problem, settings)(np.zeros(problem.x_shape))
+    result = opti.SparseSQPFunction("single", problem)(np.zeros(problem.x_shape))
     assert result.success, result
     assert result.x.dtype == np.float32
     exact = opti.SparseSQPFunction("pendulum", base(), qp="riccati")(np.zeros(problem.x_shape))
     np.testing.assert_allclose(result.x, exact.x, atol=2e-2)
+
+
+def test_feedback_tells_the_residuals_where_it_started():
+    problem = base(N=20)
+    solver = opti.SparseSQPFunction("controller", problem, qp="riccati")
+    solved = solver(np.zeros(problem.x_shape))
+    x = problem.defaults.eq_rhs[:2]
+    assert solver.prepare() == opti.SQPStatus.SOLVED
+    settled = solver.feedback(x)
+    assert settled.objective == pytest.approx(solved.objective, rel=1e-12)
+    assert settled.infeasibility == pytest.approx(solved.infeasibility, abs=1e-12)
+    assert settled.stationarity == pytest.approx(solved.stationarity, abs=1e-12)
+    assert solver.prepare() == opti.SQPStatus.SOLVED
+    pushed = solver.feedback(x + np.array([0.1, 0.0]))
+    assert pushed.infeasibility == pytest.approx(0.1, rel=1e-6)
 
 
 def test_real_time_iterations_follow_the_solution():

@@ -232,11 +232,7 @@ def test_hessians_too_large_are_refused_with_advice(monkeypatch):
 
 def test_single_precision():
     problem = opti.DenseProblem(cost, equality, eq_rhs=[1.0], **BOUNDS, dtype=np.float32)
-    settings = opti.SQPSettings(
-        tolerance_stationarity=1e-3, tolerance_feasibility=1e-4, tolerance_complementarity=1e-3,
-        qp_tolerance=1e-5,
-    )  # fmt: skip
-    result = opti.DenseSQPFunction("single", problem, settings, qp="dense")(START)
+    result = opti.DenseSQPFunction("single", problem, qp="dense")(START)
     assert result.success
     assert result.x.dtype == np.float32
     np.testing.assert_allclose(result.objective, -1.0, atol=1e-3)
