@@ -1,6 +1,6 @@
 """How the Hessian of a problem without stages is stored, so that it can be made convex.
 
-Blocks of connected variables are stored in full and get positive eigenvalues. Where too many
+Small blocks of connected variables are stored in full and get positive eigenvalues. Where more
 variables are connected, the Hessian stays sparse and its diagonal grows as far as a Cholesky
 factor needs, which fits into an envelope: all entries of a row from its first one on, in an order
 of the variables that keeps these close to the diagonal.
@@ -18,8 +18,12 @@ from anvil_jax.errors import SolverError
 from anvil_jax.opti.derivatives import Entries
 from anvil_jax.opti.tables import named
 
-LARGEST_BLOCK = 200
-"""Variables of a connected block that is stored in full."""
+LARGEST_BLOCK = 16
+"""Variables of a connected block whose eigenvalues are cheap (measured: beyond, the factor of an
+envelope makes solves two and more times as fast, in as many iterations)."""
+
+LARGEST_QUASI_NEWTON_BLOCK = 200
+"""Variables of a connected block that damped updates fill."""
 
 LARGEST_ENVELOPE = 4_000_000
 """Entries of an envelope, which workspaces have room for: 32 MB."""
@@ -140,13 +144,14 @@ def curvature_of(n: int, entries: Entries, dense: bool, quasi_newton: bool) -> C
     count, label = connected_components(_graph(n, entries), directed=False)
     blocks = [np.flatnonzero(label == b) for b in range(count)]
     largest = max((len(b) for b in blocks), default=0)
-    if largest <= LARGEST_BLOCK:
-        return Blocks(blocks, dense)
-    if quasi_newton:
+    if quasi_newton and largest > LARGEST_QUASI_NEWTON_BLOCK:
         raise SolverError(
             f"{largest} variables are connected by second derivatives; BFGS Hessians hold such "
-            f"blocks in full, of up to {LARGEST_BLOCK} variables. Use HessianApproximation.EXACT"
+            f"blocks in full, of up to {LARGEST_QUASI_NEWTON_BLOCK} variables. Use "
+            "HessianApproximation.EXACT"
         )
+    if quasi_newton or largest <= LARGEST_BLOCK:
+        return Blocks(blocks, dense)
     return Envelope(n, entries)
 
 

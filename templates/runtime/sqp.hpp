@@ -321,8 +321,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
       scratch_inequality[i] = trial.inequality[i] - scratch_inequality[i];
     }
     set_vectors(scratch_equality, scratch_inequality);
-    subproblem_options<T> options = hard_options();
-    if (line.elastic != 0) options.penalty = penalty;
+    const subproblem_options<T> options = hard_options();
     correction.multipliers = step.multipliers;
     const qp_status status = solve_subproblem(options, correction);
     set_vectors(now.equality, now.inequality);

@@ -122,7 +122,7 @@ struct sqp_direction : sqp_iterate<Model, Api> {
 
   // SOLVED if there is a step.
   Status find_step() {
-    const bool was_elastic = line.elastic != 0;
+    const bool was_elastic = line.elastic != 0;  // then little is tried before the next one
     line.elastic = 0;
     line.qp_iterations = 0;
     predict_active();
