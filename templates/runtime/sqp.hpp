@@ -27,7 +27,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
       Base::trial, Base::best, Base::residual, Base::multipliers, Base::best_multipliers,
       Base::lagrangian, Base::exact_hessian, Base::statistics, Base::line, Base::clock,
       Base::settings, Base::start_objective, Base::start_size, Base::parameters, Base::equality_target, Base::x_lower, Base::x_upper,
-      Base::has_update, Base::monitor, Base::monitor_context, Base::begin, Base::check_data,
+      Base::has_update, Base::monitor, Base::monitor_context, Base::begin, Base::check_data, Base::describe,
       Base::clear_multipliers, Base::evaluate, Base::finish, Base::is_finite, Base::is_solved,
       Base::is_unbounded, Base::linearize, Base::measure, Base::remember, Base::report,
       Base::set_lagrangian, Base::subproblem, Base::step, Base::correction, Base::penalty,
@@ -161,10 +161,7 @@ struct sqp_solver : sqp_direction<Model, Subproblem, Api> {
     statistics.elastic_steps += elastic ? 1 : 0;
     best = now;
     best_multipliers = multipliers;
-    statistics.objective = static_cast<double>(now.objective);
-    statistics.stationarity = static_cast<double>(residual.stationarity);
-    statistics.infeasibility = static_cast<double>(residual.infeasibility);
-    statistics.complementarity = static_cast<double>(residual.complementarity);
+    describe(now, residual);
     statistics.time += total.seconds();
     return Status::SOLVED;
   }

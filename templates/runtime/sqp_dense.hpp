@@ -4,6 +4,7 @@
 
 #include "dense_ipm.hpp"
 #include "sqp_blocks.hpp"
+#include "sqp_bounds.hpp"
 #include "sqp_program.hpp"
 
 // Quadratic programs of the SQP method without structure: their Hessians made convex, and their
@@ -26,8 +27,8 @@ struct dense_convexification {
 
   bool augmented;
   T row[at_least_one(rows * n)];  // both Jacobians, row-major
-  T weight[at_least_one(rows)], x_weight[at_least_one(n)];
-  T target[at_least_one(rows)], x_target[at_least_one(n)];
+  T weight[at_least_one(rows)], target[at_least_one(rows)];
+  bound_curvature<Model> bounds;
   T matrix[at_least_one(n * n)], factor[at_least_one(n * n)];
 
   // Make the program's Hessian convex, in place.
@@ -47,10 +48,7 @@ struct dense_convexification {
       if (!(weight[i] > T(0))) continue;
       for (int j = 0; j < n; ++j) gradient[j] -= weight[i] * target[i] * row[i * n + j];
     }
-    for (int j = 0; j < n; ++j) {
-      x_target[j] = program.x_side[j] > 0 ? program.x_upper[j] : program.x_lower[j];
-      if (x_weight[j] > T(0)) gradient[j] -= x_weight[j] * x_target[j];
-    }
+    bounds.shift(program, gradient);
   }
 
   // The part of the multipliers that the added curvature has taken over.
@@ -64,9 +62,7 @@ struct dense_convexification {
       T& multiplier = r < 0 ? step.multipliers.equality[i] : step.multipliers.inequality[r];
       multiplier += weight[i] * value;
     }
-    for (int j = 0; j < n; ++j) {
-      if (x_weight[j] > T(0)) step.multipliers.x[j] += x_weight[j] * (step.d[j] - x_target[j]);
-    }
+    bounds.recover(step);
   }
 
  private:
@@ -122,7 +118,7 @@ struct dense_convexification {
       const bool active = r < 0 || program.row_side[r] != 0;
       weight[i] = active && size > T(1e-12) ? amount / (size * size) : T(0);
     }
-    for (int j = 0; j < n; ++j) x_weight[j] = program.x_side[j] != 0 ? amount : T(0);
+    bounds.lend(program, amount);
   }
 
   void augment() {
@@ -134,7 +130,7 @@ struct dense_convexification {
         for (int k = 0; k < n; ++k) matrix[j * n + k] += scaled * a[k];
       }
     }
-    for (int j = 0; j < n; ++j) matrix[j * n + j] += x_weight[j];
+    for (int j = 0; j < n; ++j) matrix[j * n + j] += bounds.weight[j];
   }
 
   bool is_convex(T least) {
@@ -207,6 +203,7 @@ struct dense_subproblem {
   static constexpr int rows = Model::equalities + Model::inequalities;
   static constexpr bool soft_bounds = false;
   static constexpr bool starts_warm = true;
+  static constexpr double far_tolerance = 0;  // small programs
 
   dense_convexification<Model> convexification;
   dense_scaling<T, n, rows> scaling;

@@ -10,6 +10,7 @@
 // A `Subproblem` solves them:
 //   soft_bounds                          whether elastic mode lets bounds of variables go, too
 //   starts_warm                          whether to start from the multipliers near the solution
+//   far_tolerance                        what is enough far from the solution; 0: the final one
 //   setup(model), teardown()             setup answers false if there is no memory
 //   prepare(model, program, curvature)   take over the matrices; may overwrite the Hessian
 //   solve(model, program, options, step) for the program's present vectors
@@ -67,10 +68,7 @@ struct sqp_direction : sqp_iterate<Model, Api> {
   void start_step(sqp_step<Model>& at) const { at.multipliers = multipliers; }
 
   subproblem_options<T> hard_options() const {
-    // Small programs are solved exactly from the start; with stages that would cost more than it
-    // gains.
-    const T loose =
-        Subproblem::soft_bounds ? smaller(T(1e-6), T(1e-4) * residual.worst()) : T(0);
+    const T loose = smaller(T(Subproblem::far_tolerance), T(1e-4) * residual.worst());
     const T least = larger(T(settings.qp_tolerance), 100 * std::numeric_limits<T>::epsilon());
     return {infinity, larger(least, loose), settings.qp_max_iterations, false};
   }

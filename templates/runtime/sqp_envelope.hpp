@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "sqp_bounds.hpp"
 #include "sqp_program.hpp"
 
 // Large sparse Hessians made convex by growing their diagonal.
@@ -21,8 +22,7 @@ struct envelope_pattern {
 // pivots are at least what keeps the factor's entries bounded. Without interchanges, which would
 // leave the envelope.
 //
-// Before that, bounds that are predicted to be active lend their curvature: with a weight w, the sum
-// of w/2 (d - t)^2 over d = t is zero at the solution and leaves it as it is (sqp_dense.hpp).
+// Before that, bounds that are predicted to be active lend their curvature.
 template <class Model>
 struct envelope_convexification {
   using T = typename Model::Real;
@@ -32,16 +32,17 @@ struct envelope_convexification {
   T factor[at_least_one(Model::envelope_entries)];
   T column[at_least_one(n)], added[at_least_one(n)];
   int last[at_least_one(n)];  // row whose envelope reaches a column
-  T weight, target[at_least_one(n)];
-  bool is_lent[at_least_one(n)];
+  bound_curvature<Model> bounds;
 
   void apply(const Model& model, sqp_program<Model>& program, curvature wanted) {
-    for (int j = 0; j < n; ++j) is_lent[j] = false;
+    bounds.lend(program, T(0));
     if (wanted == curvature::none) return;
     find_last_rows(model.envelope);
     const T largest = load(model, program.hessian);
     bool convex = modify(model.envelope, largest);
-    if (!convex && wanted == curvature::exact && lend(model, program, largest)) {
+    if (!convex && wanted == curvature::exact &&
+        bounds.lend(program, T(1e3) * larger(largest, T(1e-8)))) {
+      for (int j = 0; j < n; ++j) diagonal(model, program, j) += bounds.weight[j];
       load(model, program.hessian);
       convex = modify(model.envelope, largest);
     }
@@ -51,35 +52,13 @@ struct envelope_convexification {
   }
 
   void shift(const Model&, const sqp_program<Model>& program, T* gradient) {
-    for (int j = 0; j < n; ++j) {
-      if (!is_lent[j]) continue;
-      target[j] = program.x_side[j] > 0 ? program.x_upper[j] : program.x_lower[j];
-      gradient[j] -= weight * target[j];
-    }
+    bounds.shift(program, gradient);
   }
-
-  // The part of the multipliers that the lent curvature has taken over.
-  void recover(const Model&, sqp_step<Model>& step) const {
-    for (int j = 0; j < n; ++j) {
-      if (is_lent[j]) step.multipliers.x[j] += weight * (step.d[j] - target[j]);
-    }
-  }
+  void recover(const Model&, sqp_step<Model>& step) const { bounds.recover(step); }
 
  private:
   static T& diagonal(const Model& model, sqp_program<Model>& program, int j) {
     return program.hessian[model.hessian.starts[j + 1] - 1];
-  }
-
-  // Whether there is a bound to lend curvature.
-  bool lend(const Model& model, sqp_program<Model>& program, T largest) {
-    weight = T(1e3) * larger(largest, T(1e-8));
-    bool any = false;
-    for (int j = 0; j < n; ++j) {
-      if (program.x_side[j] == 0) continue;
-      is_lent[j] = any = true;
-      diagonal(model, program, j) += weight;
-    }
-    return any;
   }
 
   static int first_of(const envelope_pattern& envelope, int r) {

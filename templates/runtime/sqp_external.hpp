@@ -35,6 +35,7 @@ struct external_subproblem {
   using Solver = int (*)(void* context, Record* qp);
   static constexpr bool soft_bounds = false;
   static constexpr bool starts_warm = false;
+  static constexpr double far_tolerance = 0;
 
   Convexification convexification;
 

@@ -242,6 +242,13 @@ struct sqp_iterate {
     best_multipliers = multipliers;
   }
 
+  void describe(const point& at, const residuals& of) {
+    statistics.objective = static_cast<double>(at.objective);
+    statistics.stationarity = static_cast<double>(of.stationarity);
+    statistics.infeasibility = static_cast<double>(of.infeasibility);
+    statistics.complementarity = static_cast<double>(of.complementarity);
+  }
+
   Status finish(Status status) {
     if (!has_best) {
       best = now;
@@ -249,10 +256,7 @@ struct sqp_iterate {
       best_residual = {infinity, infinity, infinity};
       if (!std::isfinite(best.objective)) best.objective = T(0);
     }
-    statistics.objective = static_cast<double>(best.objective);
-    statistics.stationarity = static_cast<double>(best_residual.stationarity);
-    statistics.infeasibility = static_cast<double>(best_residual.infeasibility);
-    statistics.complementarity = static_cast<double>(best_residual.complementarity);
+    describe(best, best_residual);
     statistics.time = clock.seconds();
     now = best;
     multipliers = best_multipliers;

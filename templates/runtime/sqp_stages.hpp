@@ -17,6 +17,7 @@ struct stage_subproblem {
                               Stages::rows>;
   static constexpr bool soft_bounds = true;
   static constexpr bool starts_warm = true;
+  static constexpr double far_tolerance = 1e-6;  // exact ones would cost more than they gain
 
   stage_form<Stages, Riccati> form;
   soft_link_ipm<T, Stages::horizon, Stages::states, Stages::size - Stages::states, Stages::rows>

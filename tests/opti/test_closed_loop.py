@@ -1,6 +1,5 @@
 """Simulation of controllers: the plant moves as it should, and the controller brings it home."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -148,7 +147,9 @@ def test_errors(solver: opti.SparseSQPFunction, changes: dict[str, Any], message
 
 
 def test_plant_that_leaves_the_numbers(solver: opti.SparseSQPFunction) -> None:
-    explode: Callable[[Any, Any], Any] = lambda x, u: np.full(2, np.inf)  # noqa: E731
+    def explode(x: Any, u: Any) -> Any:
+        return np.full(2, np.inf)
+
     p = reference_parameters(solver.problem, [0.0, 0.0])
     with pytest.raises(SolverError, match="not finite after step 0"):
         simulate_closed_loop(solver, explode, START, 2, parameters=p)

@@ -165,6 +165,7 @@ PROBLEMS: list[Problem] = [
         x_ub=(0.5, 1),
         x0=(-2, 1),
         optimum=0.25,
+        other_kkt=(2.25 + 100 * (sqrt(0.5) - 0.25) ** 2,),
         solution=(0.5, 0.25),
     ),
     define(

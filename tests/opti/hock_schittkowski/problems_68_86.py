@@ -223,7 +223,7 @@ PROBLEMS: list[Problem] = [
         x0=(2, 4, 0.04, 2),
         optimum=0.007498464,
         solution=(12.27695, 4.631788, 0.3128625, 2.029290),
-        other_kkt=(0.152864467, 0.179807906, 0.187043654, 0.269083925),
+        other_kkt=(0.152864467, 0.179807906, 0.186349122, 0.187043654, 0.269083925),
         note="CUTEst's corrected statement, which the published solution fits; the book's differs",
         of_components=False,
     ),
