@@ -281,7 +281,7 @@ class NumericalFunction[**P, R]:
     def view(self) -> FunctionView:
         """The generated code with its interface, before it is put into a module."""
         from anvil_jax.targets import render
-        from anvil_jax.targets.cpu import SignatureNames
+        from anvil_jax.targets.signature import SignatureNames
 
         traced = self.traced
         names = SignatureNames(

@@ -402,6 +402,7 @@ class Code:
         *,
         literals: Sequence[int] = (),
         writes_first: bool = False,
+        product: tuple[int, int, int, int] | None = None,
     ) -> None:
         """Calls a run-time function on arrays that lie in memory; see `program.Call`."""
 
@@ -419,6 +420,7 @@ class Code:
                 operations,
                 tuple(literals),
                 writes_first,
+                product,
             )
         )
 

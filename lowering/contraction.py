@@ -44,6 +44,7 @@ def dot_general(lowering: Lowering, eqn: JaxprEqn, lhs: Value, rhs: Value) -> Va
         [left, right],
         [out],
         2 * contraction_size(batch, m, n, k),
+        product=(batch, m, n, k),
     )
     return out
 

@@ -93,6 +93,38 @@ class FunctionView:
 
 
 @dataclass(frozen=True, slots=True)
+class LaunchView:
+    """One launch of a kernel.
+
+    Attributes:
+        kernel: name of the function.
+        arguments: what it takes, by name: ``in0``, ``out1``, ``ws``.
+        groups: number of groups of threads.
+        threads: of each group.
+    """
+
+    kernel: str
+    arguments: tuple[str, ...]
+    groups: int
+    threads: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFunctionView(FunctionView):
+    """One generated function for a graphics processor.
+
+    `code` holds kernels and the functions they call; all memory is the device's.
+
+    Attributes:
+        device: ``CUDA`` or ``METAL``.
+        launches: in the order in which they run, each after the one before has ended.
+    """
+
+    device: str = "CUDA"
+    launches: tuple[LaunchView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ConstantView:
     """A named integer: ``constexpr ctype name = text;``."""
 

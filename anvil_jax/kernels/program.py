@@ -129,6 +129,8 @@ class Call:
         header: file under templates/runtime that defines it.
         operations: arithmetic operations of one call.
         literals: leading integer arguments.
+        product: batch, rows, columns and summands if this is a matrix product, whose elements can
+            be computed independently of each other.
         writes_first: results come before operands in the parameter list.
     """
 
@@ -140,6 +142,7 @@ class Call:
     operations: int
     literals: tuple[int, ...] = ()
     writes_first: bool = False
+    product: tuple[int, int, int, int] | None = None
 
     @property
     def arguments(self) -> tuple[Argument, ...]:

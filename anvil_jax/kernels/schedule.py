@@ -171,7 +171,7 @@ def schedule(program: Program) -> Schedule:
             home = _common_ancestor(home, where)
         assert home is not None
         # A volatile value is read before anything overwrites it, whoever uses it later.
-        home = innermost[node] if _is_volatile(node) else _leave_loops(home, innermost[node])
+        home = innermost[node] if is_volatile(node) else _leave_loops(home, innermost[node])
         block_of[node] = home
         time[node] = min(order[node], *(_time_in(home, *use) for use in users[node]))
         for source in node.src:
@@ -198,7 +198,7 @@ def is_atom(node: UOp) -> bool:
     return node.op in (Ops.CONST, Ops.RANGE, Ops.BUFFER, Ops.INDEX)
 
 
-def _is_volatile(node: UOp) -> bool:
+def is_volatile(node: UOp) -> bool:
     """A load of memory that is overwritten while its value may still be needed."""
     return node.op is Ops.LOAD and node.src[0].src[0].arg.mutable
 
@@ -231,7 +231,7 @@ def _choose_inlined(
             inner = [depth.get(s, 0) for s in node.src if s in inlined or s.op is Ops.INDEX]
             depth[node] = max(inner, default=0)
             continue
-        if _is_volatile(node):
+        if is_volatile(node):
             continue
         if node.op is Ops.CUSTOM and node.arg in ("sin", "cos"):
             continue  # stays a value of its own, so that sin and cos of one angle can pair up

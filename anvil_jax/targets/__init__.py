@@ -1,22 +1,18 @@
 """Targets: how a program is spelled for one kind of machine.
 
-`cpu.py` prints C++17. A further target is a further file with a `render` function here.
+`cpu.py` prints C++17, the room `gpu` prints kernels in CUDA C++ and in the Metal Shading Language.
 """
 
 from anvil_jax.emit.views import FunctionView
-from anvil_jax.errors import ArgumentError
 from anvil_jax.kernels.program import Program
-from anvil_jax.targets import cpu
+from anvil_jax.targets import cpu, gpu
+from anvil_jax.targets.signature import SignatureNames
 
 DEVICES = ("CPU", "CUDA", "METAL")
 
 
-def render(program: Program, name: str, signature: cpu.SignatureNames, device: str) -> FunctionView:
-    """Text of `program` for `device`.
-
-    Raises:
-        ArgumentError: the device has no renderer.
-    """
-    if device != "CPU":
-        raise ArgumentError(f"device {device!r} of {name!r} is not available yet; use 'CPU'")
-    return cpu.render(program, name, signature)
+def render(program: Program, name: str, signature: SignatureNames, device: str) -> FunctionView:
+    """Text of `program` for `device`, one of `DEVICES`."""
+    if device == "CPU":
+        return cpu.render(program, name, signature)
+    return gpu.render(program, name, signature, device)

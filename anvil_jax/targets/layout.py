@@ -4,7 +4,7 @@ Independent of the target language: what is decided here is only the cut of long
 into functions, the values that cross a cut, and the addresses of intermediates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
@@ -47,19 +47,37 @@ class Outlined:
 class Layout:
     """Which function an item belongs to, and where buffers and crossing values are stored."""
 
-    def __init__(self, program: Program, plan: Schedule) -> None:
+    def __init__(
+        self,
+        program: Program,
+        plan: Schedule,
+        name: str = "evaluate",
+        block: Block | None = None,
+        spilled: Mapping[UOp, tuple[Buffer, int]] | None = None,
+    ) -> None:
+        """Cut what is executed in `block` (default: everything) into functions.
+
+        Args:
+            program: whose statements these are.
+            plan: where its expressions are computed.
+            name: of the function that executes `block`.
+            block: of the program, or one that stands for a part of it.
+            spilled: values that lie in memory already.
+        """
         self.program = program
         self.plan = plan
-        self.entry = Unit("evaluate")
+        self.entry = Unit(name)
+        self.block = program.root if block is None else block
         self.pieces: dict[Block, list[Outlined | Item]] = {}
         self.unit_of: dict[Item, Unit] = {}
+        self.spilled: dict[UOp, tuple[Buffer, int]] = dict(spilled or {})
         self._count = 0
-        self._cut(program.root)
-        self._assign(program.root, self.entry)
+        self._cut(self.block)
+        self._assign(self.block, self.entry)
         self._assign_inlined()
-        self.spilled: dict[UOp, tuple[Buffer, int]] = {}
         self._spill()
-        self.local: dict[Buffer, None] = {}  # in order of first use, so that text is reproducible
+        # Local arrays and the block that declares each, in order of first use (reproducible text).
+        self.local: dict[Buffer, Block] = {}
         self._place_buffers()
 
     def _cut(self, block: Block) -> int:
@@ -80,7 +98,10 @@ class Layout:
             nonlocal group, size
             if group:
                 self._count += 1
-                pieces.append(Outlined(Unit(f"part_{self._count}"), tuple(group)))
+                name = f"part_{self._count}"
+                if self.entry.name != "evaluate":
+                    name = f"{self.entry.name}_{name}"
+                pieces.append(Outlined(Unit(name), tuple(group)))
             group, size = [], 0
 
         for item, weight in zip(items, weights, strict=True):
@@ -137,17 +158,21 @@ class Layout:
                     pending.extend(node.src)
 
     def _spill(self) -> None:
+        self._crossing: list[Buffer] = []
         crossing: dict[str, list[UOp]] = {}
         seen: set[UOp] = set()
         for node, unit in self.users():
             named = not is_atom(node) and node not in self.plan.inlined
-            if named and self.unit_of[node] is not unit and node not in seen:
+            if node in self.spilled or node in seen:
+                continue
+            if named and self.unit_of[node] is not unit:
                 seen.add(node)
                 crossing.setdefault(dtype_name(node), []).append(node)
         for dtype, nodes in sorted(crossing.items()):
             nodes.sort(key=self.program.order.__getitem__)
             stored = "int32" if dtype == "index" else dtype
-            buffer = Buffer(stored, len(nodes), "intermediate", scope=self.program.root)
+            buffer = Buffer(stored, len(nodes), "intermediate", scope=self.block)
+            self._crossing.append(buffer)
             self.spilled |= {node: (buffer, k) for k, node in enumerate(nodes)}
 
     def _place_buffers(self) -> None:
@@ -163,15 +188,14 @@ class Layout:
                     accessed.setdefault(argument.buffer.storage, set()).add(unit)
         alive = lifetimes(self.program, self.plan)
         self.local = {
-            life.buffer: None
+            life.buffer: life.buffer.scope or self.program.root
             for life in alive
             if life.buffer.size <= _LOCAL_ELEMENTS
             and accessed.get(life.buffer, {self.entry}) == {self._scope_unit(life.buffer)}
         }
         everywhere = 2**62
         kept = [life for life in alive if life.buffer not in self.local]
-        spill = dict.fromkeys(buffer for buffer, _ in self.spilled.values())
-        kept += [Lifetime(buffer, -1, everywhere) for buffer in spill]
+        kept += [Lifetime(buffer, -1, everywhere) for buffer in self._crossing]
         self.offsets, self.workspace_nbytes = lay_out(kept)
 
     def _scope_unit(self, buffer: Buffer) -> Unit | None:

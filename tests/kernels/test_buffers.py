@@ -7,7 +7,7 @@ from anvil_jax import targets
 from anvil_jax.kernels.buffers import ALIGNMENT, Lifetime, lay_out
 from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering import lower
-from anvil_jax.targets.cpu import SignatureNames
+from anvil_jax.targets.signature import SignatureNames
 from anvil_jax.tracing import trace
 from tests.cases.table import TABLE
 

@@ -19,7 +19,7 @@ from anvil_jax import targets
 from anvil_jax.emit.module import render_library_source
 from anvil_jax.emit.views import FunctionView
 from anvil_jax.lowering import lower
-from anvil_jax.targets.cpu import SignatureNames
+from anvil_jax.targets.signature import SignatureNames
 from anvil_jax.tracing import trace
 from tests.cases.case import Kernel
 
@@ -90,7 +90,11 @@ class Job:
 
 
 def make_view(
-    name: str, function: Callable[..., Any], inputs: Sequence[Any], kernel: Kernel = "auto"
+    name: str,
+    function: Callable[..., Any],
+    inputs: Sequence[Any],
+    kernel: Kernel = "auto",
+    device: str = "CPU",
 ) -> FunctionView:
     """Traces, lowers and prints a function."""
     traced = trace(function, tuple(inputs))
@@ -99,14 +103,18 @@ def make_view(
         inputs=tuple((p.name, p.shape) for p in traced.inputs),
         outputs=tuple((p.name, p.shape) for p in traced.outputs),
     )
-    return targets.render(lower(traced, kernel), name, names, "CPU")
+    return targets.render(lower(traced, kernel), name, names, device)
 
 
 def make_job(
-    name: str, function: Callable[..., Any], inputs: Sequence[Any], kernel: Kernel = "auto"
+    name: str,
+    function: Callable[..., Any],
+    inputs: Sequence[Any],
+    kernel: Kernel = "auto",
+    device: str = "CPU",
 ) -> Job:
     """A view and the flat arrays to call it with."""
-    view = make_view(name, function, inputs, kernel)
+    view = make_view(name, function, inputs, kernel, device)
     leaves = [leaf for leaf in jax.tree.leaves(tuple(inputs)) if not callable(leaf)]
     arrays = [
         np.ascontiguousarray(leaf, dtype=b.dtype).reshape(b.shape)
@@ -122,9 +130,19 @@ def reference(function: Callable[..., Any], inputs: Sequence[Any]) -> list[np.nd
 
 
 def run_natively(
-    jobs: Sequence[Job], command: Sequence[str], folder: Path
+    jobs: Sequence[Job],
+    command: Sequence[str],
+    folder: Path,
+    library: Callable[[Sequence[FunctionView]], str] | None = None,
 ) -> dict[str, list[np.ndarray]]:
     """Compiles all functions in one source file and runs them.
+
+    Args:
+        jobs: what to run.
+        command: compiler and flags.
+        folder: for files.
+        library: text that defines ``cases::<name>::evaluate`` of each view; default is that for
+            the CPU, which must compile without warnings.
 
     Returns:
         The flat outputs by function name.
@@ -134,12 +152,13 @@ def run_natively(
     """
     if not jobs:
         return {}
-    text = _program_text(jobs)
+    text = _program_text(jobs, library)
     digest = hashlib.sha256("\0".join([*command, text]).encode()).hexdigest()[:16]
     source = folder / f"{digest}.cpp"
     program, data, results = (source.with_suffix(s) for s in (".exe", ".in", ".out"))
     source.write_text(text, encoding="utf-8")
-    flags = [*command, "-std=c++17", *WARNINGS, str(source), "-o", str(program)]
+    warnings = WARNINGS if library is None else ("-w",)
+    flags = [*command, "-std=c++17", *warnings, str(source), "-o", str(program)]
     _run(flags, source.with_suffix(".log"))
     data.write_bytes(b"".join(array.tobytes() for job in jobs for array in job.inputs))
     _run([str(program), str(data), str(results)], source.with_suffix(".log"))
@@ -161,7 +180,9 @@ def _run(command: Sequence[str], log: Path) -> None:
         raise AssertionError(f"exit {done.returncode}: {' '.join(command)}\n{shown}")
 
 
-def _program_text(jobs: Sequence[Job]) -> str:
+def _program_text(
+    jobs: Sequence[Job], library: Callable[[Sequence[FunctionView]], str] | None
+) -> str:
     calls = []
     for job in jobs:
         view = job.view
@@ -179,8 +200,9 @@ def _program_text(jobs: Sequence[Job]) -> str:
             f"        [](unsigned char** p, unsigned char* ws) {{ static_cast<void>(p); "
             f"cases::{view.name}::evaluate({', '.join([*arguments, 'ws'])}); }});\n  }}"
         )
-    library = render_library_source("cases", [job.view for job in jobs])
-    return library + _MAIN.replace("@CALLS@", "\n".join(calls))
+    views = [job.view for job in jobs]
+    text = render_library_source("cases", views) if library is None else library(views)
+    return text + _MAIN.replace("@CALLS@", "\n".join(calls))
 
 
 def _read_results(jobs: Sequence[Job], data: bytes) -> dict[str, list[np.ndarray]]:

@@ -1,0 +1,78 @@
+"""How kernels are spelled in CUDA C++ and in the Metal Shading Language."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anvil_jax.targets.printer import Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class KernelDialect(Dialect):
+    """What a kernel needs beyond functions and pointers.
+
+    Attributes:
+        thread: expression of the number of a thread in the whole launch; ``@`` stands for the
+            threads of a group.
+        group: of the number of a group of threads.
+        lane: of the number of a thread in its group.
+        tile: declaration of memory that a group shares; ``@`` stands for type, name and size.
+    """
+
+    thread: str
+    group: str
+    lane: str
+    tile: str
+
+    def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
+        """Start of the definition of a kernel, up to the brace."""
+        raise NotImplementedError
+
+
+class _Cuda(KernelDialect):
+    def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
+        """The start of a ``__global__`` function with C linkage, found by its name."""
+        return (
+            f'extern "C" __global__ void __launch_bounds__({threads}) '
+            f"{name}({', '.join(parameters)})"
+        )
+
+
+class _Metal(KernelDialect):
+    def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
+        """The start of a ``kernel`` function with numbered buffers."""
+        numbered = [f"{p} [[buffer({k})]]" for k, p in enumerate(parameters)]
+        numbered += [
+            "const uint anvil_group [[threadgroup_position_in_grid]]",
+            "const uint anvil_lane [[thread_position_in_threadgroup]]",
+        ]
+        most = f"[[max_total_threads_per_threadgroup({threads})]]"
+        return f"{most} kernel void {name}({', '.join(numbered)})"
+
+
+CUDA = _Cuda(
+    part="__device__ __noinline__ void",
+    suffix="",
+    shared="",
+    private="",
+    restrict=" __restrict__",
+    byte="unsigned char",
+    thread="static_cast<int>(blockIdx.x * @ + threadIdx.x)",
+    group="static_cast<int>(blockIdx.x)",
+    lane="static_cast<int>(threadIdx.x)",
+    tile="alignas(16) __shared__ @",
+)
+
+METAL = _Metal(
+    part="static __attribute__((noinline)) void",
+    suffix="",
+    shared="device ",
+    private="thread ",
+    restrict="",
+    byte="uchar",
+    thread="static_cast<int>(anvil_group * @ + anvil_lane)",
+    group="static_cast<int>(anvil_group)",
+    lane="static_cast<int>(anvil_lane)",
+    tile="threadgroup @",
+)
+
+DIALECTS = {"CUDA": CUDA, "METAL": METAL}

@@ -1,0 +1,159 @@
+"""Where the data of kernels live: in registers and local memory of a thread, or in the workspace.
+
+Local arrays of a thread are interleaved with those of its neighbours by the hardware, so they are
+accessed coalesced without further ado; they are the first choice. What several kernels or several
+threads use lies in the workspace; if each trip of a loop has its own, one after the other.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from anvil_jax.kernels.adapter import UOp, dtype_name
+from anvil_jax.kernels.buffers import Lifetime, lay_out
+from anvil_jax.kernels.program import Block, Buffer, For, Program
+from anvil_jax.kernels.schedule import Schedule
+from anvil_jax.targets.gpu.partition import Kernel, accessed
+from anvil_jax.targets.layout import Layout
+
+_LOCAL_BYTES = 8192
+"""Arrays of one thread up to this size are local; the driver reserves local memory for as many
+threads as the device could run at once."""
+
+
+@dataclass(slots=True)
+class Memory:
+    """Where everything is that more than one kernel needs.
+
+    Attributes:
+        local: for each kernel the buffers that are arrays of its threads.
+        offsets: bytes from the start of the workspace to the first copy of a buffer.
+        copies: loops each trip of which has a copy of its own, outermost first.
+        handed: values in memory, with buffer and place.
+        nbytes: size of the workspace.
+    """
+
+    local: dict[Kernel, list[Buffer]] = field(default_factory=dict)
+    offsets: dict[Buffer, int] = field(default_factory=dict)
+    copies: dict[Buffer, tuple[For, ...]] = field(default_factory=dict)
+    handed: dict[UOp, tuple[Buffer, int]] = field(default_factory=dict)
+    nbytes: int = 0
+
+
+def plan_memory(program: Program, plan: Schedule, kernels: Sequence[Kernel]) -> Memory:
+    """Decides for every intermediate of a partitioned program where it lives."""
+    memory = Memory()
+    users: dict[Buffer, list[int]] = {}
+    for k, kernel in enumerate(kernels):
+        memory.local[kernel] = []
+        for buffer in accessed(kernel, plan):
+            if buffer.space == "intermediate":
+                users.setdefault(buffer, []).append(k)
+        for buffer in _handed_by(kernel, memory):
+            memory.copies[buffer] = kernel.loops
+            users[buffer] = [k]
+    for k, kernel in enumerate(kernels):
+        for node in _reads_handed(kernel, plan, memory.handed):
+            users[memory.handed[node][0]].append(k)
+    lives: dict[Buffer, Lifetime] = {}
+    for buffer, numbers in users.items():
+        kernel = kernels[numbers[0]]
+        if buffer not in memory.copies:
+            scope = buffer.scope or program.root
+            if _is_local(buffer, scope, [kernels[n] for n in numbers]):
+                memory.local[kernel].append(buffer)
+                continue
+            memory.copies[buffer] = tuple(x for x in kernel.loops if _encloses(x.body, scope))
+        trips = math.prod(loop.trips for loop in memory.copies[buffer])
+        copies = Buffer(buffer.dtype, buffer.size * trips, "intermediate")
+        lives[buffer] = Lifetime(copies, min(numbers), max(numbers))
+    places, memory.nbytes = lay_out(list(lives.values()))
+    memory.offsets = {buffer: places[life.buffer] for buffer, life in lives.items()}
+    return memory
+
+
+def _handed_by(kernel: Kernel, memory: Memory) -> list[Buffer]:
+    """Buffers for the values that a kernel hands on, one per dtype."""
+    groups: dict[str, list[UOp]] = {}
+    for node in kernel.hands:
+        groups.setdefault(dtype_name(node), []).append(node)
+    made = []
+    for dtype, nodes in groups.items():
+        stored = "int32" if dtype == "index" else dtype
+        buffer = Buffer(stored, len(nodes), "intermediate", scope=kernel.block)
+        memory.handed |= {node: (buffer, k) for k, node in enumerate(nodes)}
+        made.append(buffer)
+    return made
+
+
+def _reads_handed(
+    kernel: Kernel, plan: Schedule, handed: Mapping[UOp, tuple[Buffer, int]]
+) -> list[UOp]:
+    found: dict[UOp, None] = {}
+    seen: set[UOp] = set()
+    pending = [*kernel.roots(), *(item for item in kernel.items if isinstance(item, UOp))]
+    while pending:
+        node = pending.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node in handed:
+            found[node] = None
+        else:
+            pending.extend(node.src)
+    return list(found)
+
+
+def _is_local(buffer: Buffer, scope: Block, users: Sequence[Kernel]) -> bool:
+    """Whether a buffer can be an array of each thread: one kernel uses it, one trip of it."""
+    kernel = users[0]
+    return (
+        len(users) == 1
+        and not kernel.elements
+        and not kernel.tiles
+        and scope not in kernel.path[:-1]
+        and buffer.nbytes <= _LOCAL_BYTES
+    )
+
+
+def _encloses(outer: Block, inner: Block) -> bool:
+    block: Block | None = inner
+    while block is not None:
+        if block is outer:
+            return True
+        block = block.parent
+    return False
+
+
+class KernelLayout(Layout):
+    """Functions and buffers of one kernel.
+
+    Attributes:
+        copies: as in `Memory`.
+    """
+
+    def __init__(
+        self, program: Program, plan: Schedule, kernel: Kernel, name: str, memory: Memory
+    ) -> None:
+        """Lay out `kernel`, whose entry function will be `name`."""
+        self.copies = memory.copies
+        self._memory = memory
+        self._kernel = kernel
+        body = Block()
+        items = {**plan.items, body: kernel.items}
+        handed = {
+            node: place
+            for node, place in memory.handed.items()
+            if node in kernel.hands or node not in kernel.items
+        }
+        own = Schedule(items, plan.inlined, plan.block_of)
+        super().__init__(program, own, name, body, handed)
+
+    def _place_buffers(self) -> None:
+        self.offsets, self.workspace_nbytes = self._memory.offsets, self._memory.nbytes
+        path = set(self._kernel.path)
+        for buffer in self._memory.local[self._kernel]:
+            scope = buffer.scope or self.program.root
+            self.local[buffer] = self.block if scope in path else scope
+        for buffer in self._crossing:
+            self.local[buffer] = self.block

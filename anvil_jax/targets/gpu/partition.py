@@ -1,0 +1,267 @@
+"""Which kernels a program becomes: the loops that threads share out, and what each thread does.
+
+The statements of the root block are walked in order. A loop whose trips are independent becomes the
+threads of a kernel; while there are too few of them, loops inside it are shared out as well, each
+with its part of the statements. Everything else stays a loop that one thread runs.
+
+Values that several kernels need are computed again in each of them if that is cheap (they are
+pure), otherwise handed over through memory by a kernel that does nothing else.
+"""
+
+import math
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from anvil_jax.kernels.adapter import Ops, UOp
+from anvil_jax.kernels.program import (
+    Block,
+    Buffer,
+    Call,
+    For,
+    Program,
+    Statement,
+    bodies,
+    operands,
+    touched,
+)
+from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, walk
+
+ENOUGH_THREADS = 32_768
+"""Threads from which on loops inside a thread stay loops: about what keeps a large GPU busy."""
+
+_WORTH_THREADS = 8
+"""Trips of an inner loop from which on they are worth threads of their own."""
+
+_REPEATED = 64
+"""Values that every thread computes again rather than reading them from memory."""
+
+_TILE = 64
+"""Rows and columns of a matrix product that 256 threads compute together; see contraction.hpp."""
+
+_TILED = 32
+"""Rows, columns and summands from which on a product is worth tiles."""
+
+
+@dataclass(eq=False, slots=True)
+class Kernel:
+    """One launch.
+
+    Attributes:
+        loops: nested independent loops; each thread runs one trip of all of them.
+        block: where the statements stand: the innermost loop's body, or the root.
+        statements: what a thread executes, some consecutive statements of `block`.
+        items: the same with the values it needs, those of enclosing blocks first.
+        hands: values that the thread stores for later kernels.
+        elements: the kernel is one matrix product, of which each thread computes one of so many
+            elements; 0 for other kernels.
+        tiles: the same with 256 threads for each of so many tiles.
+    """
+
+    loops: tuple[For, ...]
+    block: Block
+    statements: list[Statement]
+    items: list[Item] = field(default_factory=list)
+    hands: list[UOp] = field(default_factory=list)
+    elements: int = 0
+    tiles: int = 0
+
+    @property
+    def trips(self) -> int:
+        """Trips of all loops."""
+        return math.prod(loop.trips for loop in self.loops)
+
+    @property
+    def path(self) -> tuple[Block, ...]:
+        """The blocks from the root to `block`."""
+        found = [self.block]
+        while found[-1].parent is not None:
+            found.append(found[-1].parent)
+        return tuple(reversed(found))
+
+    def everything(self) -> Iterator[Statement]:
+        """The statements with all that stand inside them."""
+        for statement in self.statements:
+            yield statement
+            for body in bodies(statement):
+                for _, inner in walk(body):
+                    yield inner
+
+    def roots(self) -> list[UOp]:
+        """The expressions that the statements use, at any depth, and those handed on."""
+        used = (node for statement in self.everything() for node in operands(statement))
+        return [*self.hands, *used]
+
+
+def partition(program: Program, plan: Schedule) -> list[Kernel]:
+    """The kernels of a scheduled program, in the order in which they run."""
+    kernels: list[Kernel] = []
+    _split(program.root, (), plan, kernels)
+    return _with_values(program, plan, kernels)
+
+
+def _split(block: Block, loops: tuple[For, ...], plan: Schedule, kernels: list[Kernel]) -> None:
+    run: list[Statement] = []
+    threads = math.prod(loop.trips for loop in loops)
+    # What is read before it is overwritten must not be read again by a later kernel.
+    is_whole = any(isinstance(item, UOp) and is_volatile(item) for item in plan.items[block])
+
+    def close() -> None:
+        if run:
+            kernels.append(Kernel(loops, block, list(run)))
+            run.clear()
+
+    for statement in block.statements:
+        if is_whole:
+            run.append(statement)
+        elif isinstance(statement, For) and _is_shared_out(statement, threads):
+            close()
+            if statement.trips:
+                _split(statement.body, (*loops, statement), plan, kernels)
+        elif isinstance(statement, Call) and _is_product(statement, threads):
+            close()
+            kernels.append(_product(statement, block, loops))
+        else:
+            run.append(statement)
+    close()
+
+
+def _is_shared_out(loop: For, threads: int) -> bool:
+    if not loop.parallel or threads >= ENOUGH_THREADS:
+        return False
+    return threads == 1 or loop.trips >= _WORTH_THREADS
+
+
+def _is_product(call: Call, threads: int) -> bool:
+    return call.product is not None and threads < ENOUGH_THREADS and math.prod(call.product) > 64
+
+
+def _product(call: Call, block: Block, loops: tuple[For, ...]) -> Kernel:
+    assert call.product is not None
+    batch, m, n, k = call.product
+    kernel = Kernel(loops, block, [call])
+    if min(m, n) >= _TILED and k >= _TILED // 2:
+        kernel.tiles = batch * math.ceil(m / _TILE) * math.ceil(n / _TILE)
+    else:
+        kernel.elements = batch * m * n
+    return kernel
+
+
+# ---- values ----
+
+
+def _with_values(program: Program, plan: Schedule, kernels: list[Kernel]) -> list[Kernel]:
+    """The kernels with the values each needs, and kernels in between that hand values over."""
+    handed: dict[UOp, Kernel] = {}
+    found: list[Kernel] = []
+    for kernel in kernels:
+        _hand_over(program, plan, kernel, handed, found)
+        _fill(program, plan, kernel, handed)
+        found.append(kernel)
+    return found
+
+
+def _hand_over(
+    program: Program,
+    plan: Schedule,
+    kernel: Kernel,
+    handed: dict[UOp, Kernel],
+    before: list[Kernel],
+) -> None:
+    """Has kernels `before` store the values that `kernel` should not compute again.
+
+    Adds to `handed` the values, to `before` kernels for those that none of them computes.
+    """
+    needed = _needed(plan, kernel.roots(), set(kernel.path), handed)
+    known = {n: k for k in before if k.block is kernel.block for n in k.items if n in plan.block_of}
+    shared = {n for n in needed if plan.block_of[n] is not kernel.block or n in known}
+    if sum(node.op is not Ops.LOAD for node in shared) <= _REPEATED:
+        return
+    own = [node for node in needed if node not in shared]
+    frontier = _used_directly([*kernel.roots(), *own], plan, shared)
+    for depth, block in enumerate(kernel.path):
+        hands = [n for n in frontier if plan.block_of[n] is block]
+        makers = {n: k for k in before if k.block is block for n in k.items if n in plan.block_of}
+        missing = sorted((n for n in hands if n not in makers), key=program.order.__getitem__)
+        if missing:
+            maker = Kernel(kernel.loops[:depth], block, [], hands=missing)
+            _hand_over(program, plan, maker, handed, before)
+            _fill(program, plan, maker, handed)
+            before.append(maker)
+            makers |= dict.fromkeys(missing, maker)
+        for node in hands:
+            handed[node] = makers[node]
+            if node not in makers[node].hands:
+                makers[node].hands.append(node)
+
+
+def _fill(program: Program, plan: Schedule, kernel: Kernel, handed: Container[UOp]) -> None:
+    """Sets `items`: values of the enclosing blocks, then the block's own items in their order."""
+    needed = _needed(plan, kernel.roots(), set(kernel.path), handed)
+    outside = [node for node in needed if plan.block_of[node] is not kernel.block]
+    outside.sort(key=program.order.__getitem__)
+    inside, statements = set(needed), set(kernel.statements)
+    own = [
+        item
+        for item in plan.items[kernel.block]
+        if (item in inside if isinstance(item, UOp) else item in statements)
+    ]
+    kernel.items = [*outside, *own]
+
+
+def _needed(
+    plan: Schedule, roots: Iterable[UOp], blocks: set[Block], handed: Container[UOp]
+) -> list[UOp]:
+    """The named values of `blocks` below `roots`, except those in memory already."""
+    found: list[UOp] = []
+    seen: set[UOp] = set()
+    pending = list(roots)
+    while pending:
+        node = pending.pop()
+        if node in seen or node in handed:
+            continue
+        seen.add(node)
+        pending.extend(node.src)
+        if not is_atom(node) and node not in plan.inlined and plan.block_of[node] in blocks:
+            found.append(node)
+    return found
+
+
+def _used_directly(users: Iterable[UOp], plan: Schedule, among: set[UOp]) -> list[UOp]:
+    """Those of the values `among` that `users` name themselves, through inlined expressions."""
+    found: dict[UOp, None] = {}
+    seen: set[UOp] = set()
+    users = list(users)
+    pending = [source for node in users for source in (node, *node.src)]
+    while pending:
+        node = pending.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node in among:
+            found[node] = None
+        elif is_atom(node) or node in plan.inlined or node not in plan.block_of:
+            pending.extend(node.src)
+    return list(found)
+
+
+# ---- memory ----
+
+
+def accessed(kernel: Kernel, plan: Schedule) -> list[Buffer]:
+    """The storage that a kernel reads or writes, each once, in order."""
+    found: dict[Buffer, None] = {}
+    roots = [*kernel.roots(), *(item for item in kernel.items if isinstance(item, UOp))]
+    seen: set[UOp] = set()
+    pending = list(reversed(roots))
+    while pending:
+        node = pending.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.op is Ops.BUFFER:
+            found[node.arg.storage] = None
+        pending.extend(node.src)
+    for statement in kernel.everything():
+        for buffer in touched(statement):
+            found[buffer.storage] = None
+    return list(found)
