@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from anvil_jax.decorator import numerical_function as numerical_function
     from anvil_jax.errors import AnvilError as AnvilError
     from anvil_jax.errors import ArgumentError as ArgumentError
+    from anvil_jax.errors import DeviceError as DeviceError
     from anvil_jax.errors import DtypeError as DtypeError
     from anvil_jax.errors import ExportError as ExportError
     from anvil_jax.errors import LoweringError as LoweringError
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from anvil_jax.exporting import export as export
     from anvil_jax.exporting import generate_module as generate_module
     from anvil_jax.function import NumericalFunction as NumericalFunction
+    from anvil_jax.jit.cuda_function import DeviceArray as DeviceArray
     from anvil_jax.sparse_function import SparseNumericalFunction as SparseNumericalFunction
     from anvil_jax.sparse_function import sparse_numerical_function as sparse_numerical_function
     from anvil_jax.transforms import DynamicBatch as DynamicBatch
@@ -56,6 +58,7 @@ _HOMES = {
     "errors": (
         "AnvilError",
         "ArgumentError",
+        "DeviceError",
         "DtypeError",
         "ExportError",
         "LoweringError",
@@ -67,6 +70,7 @@ _HOMES = {
     ),
     "exporting": ("Exported", "export", "generate_module"),
     "arguments": ("Arg",),
+    "jit.cuda_function": ("DeviceArray",),
     "decorator": ("numerical_function",),
     "function": ("NumericalFunction",),
     "sparse_function": ("SparseNumericalFunction", "sparse_numerical_function"),
@@ -89,6 +93,8 @@ __all__ = [
     "Arg",
     "ArgumentError",
     "CodegenIntConstant",
+    "DeviceArray",
+    "DeviceError",
     "DtypeError",
     "DynamicBatch",
     "ExportError",

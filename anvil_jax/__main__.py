@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from anvil_jax.dtypes import ELEMENT_TYPES
-from anvil_jax.errors import AnvilError, ArgumentError, ToolchainError
+from anvil_jax.errors import AnvilError, ArgumentError, DeviceError, ToolchainError
 
 if TYPE_CHECKING:
     from anvil_jax.arguments import Arg
@@ -102,6 +102,7 @@ def _doctor(options: argparse.Namespace) -> int:
         ("compilers", _compilers),
         ("cache", lambda: _cache(options.clear_cache)),
         ("QP", _qp_suppliers),
+        ("CUDA", _cuda),
         ("test", _compile_and_call),
     )
     healthy = True
@@ -181,6 +182,37 @@ def _qp_suppliers() -> Iterator[str]:
 
     for supplier in suppliers():
         yield f"{supplier.name}: {supplier.text}"
+
+
+def _cuda() -> Iterator[str]:
+    """What functions for CUDA need to be called from Python; none of it has to be there."""
+    from anvil_jax.jit.cuda_toolkit import (
+        ROOT_VARIABLE,
+        driver_version,
+        find_cuda_toolkit,
+        find_devices,
+    )
+
+    try:
+        toolkit = find_cuda_toolkit()
+        yield f"headers: {', '.join(map(str, toolkit.includes))}"
+        yield f"run-time compiler: {toolkit.nvrtc}"
+    except ToolchainError as error:
+        if os.environ.get(ROOT_VARIABLE):
+            raise
+        yield f"no toolkit: {_first_sentence(error)}"
+    try:
+        yield f"driver: for CUDA {driver_version()}"
+        for device in find_devices():
+            yield f"device {device.number}: {device.name}, sm_{device.architecture}"
+    except ToolchainError as error:
+        yield f"no driver: {_first_sentence(error)}"
+    except DeviceError as error:
+        yield f"no device: {error}"
+
+
+def _first_sentence(error: AnvilError) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _compile_and_call() -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from anvil_jax.errors import ArgumentError
+from anvil_jax.jit.cuda_function import CudaFunction
 from anvil_jax.jit.library import NativeFunction
 from anvil_jax.tracing import is_tracer
 
@@ -26,11 +27,29 @@ class ComposableFunction(NativeFunction):
         return super()._convert_and_call(*args, **kwargs)
 
 
+class ComposableCudaFunction(CudaFunction):
+    """A function on a CUDA device that hands tracers to the JAX function it was made from."""
+
+    def __init__(self, signature: Any, source: str, compose: Callable[..., Any]) -> None:
+        super().__init__(signature, source)
+        self._compose = compose
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result; while JAX traces, that of the JAX function itself."""
+        if has_tracer(args, kwargs):
+            return self._compose(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
 class TreeFunction:
     """A native function that takes and returns pytrees."""
 
     def __init__(
-        self, native: NativeFunction, in_tree: Any, out_tree: Any, is_input: tuple[bool, ...]
+        self,
+        native: NativeFunction | CudaFunction,
+        in_tree: Any,
+        out_tree: Any,
+        is_input: tuple[bool, ...],
     ) -> None:
         self.native = native
         self.in_tree = in_tree
@@ -60,7 +79,7 @@ class ComposableTree(TreeFunction):
 
     def __init__(
         self,
-        parts: tuple[NativeFunction, Any, Any, tuple[bool, ...]],
+        parts: tuple[NativeFunction | CudaFunction, Any, Any, tuple[bool, ...]],
         fn: Callable[..., Any],
         compose: Callable[..., Any],
     ) -> None:

@@ -42,6 +42,10 @@ class SolverError(AnvilError):
     """A solver is set up inconsistently."""
 
 
+class DeviceError(AnvilError, RuntimeError):
+    """A graphics processor, its driver or its compiler refused; the message says what it said."""
+
+
 class ToolchainError(AnvilError):
     """A C++ compiler is missing or failed.
 

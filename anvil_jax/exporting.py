@@ -44,14 +44,14 @@ class Exported:
 
     Attributes:
         header: ``<module>.hpp``.
-        source: ``<module>.cpp``.
+        source: ``<module>.cpp``; None for graphics processors, whose modules are one header.
         cmake: ``CMakeLists.txt``.
         self_test: ``<module>_self_test.cpp`` or None.
         c_abi: ``<module>_casadi.cpp`` or None.
     """
 
     header: Path
-    source: Path
+    source: Path | None
     cmake: Path
     self_test: Path | None = None
     c_abi: Path | None = None
@@ -222,7 +222,7 @@ def _write(text: ModuleText, directory: Path) -> Exported:
         ) from error
     return Exported(
         header=directory / f"{text.name}.hpp",
-        source=directory / f"{text.name}.cpp",
+        source=None if text.source is None else directory / f"{text.name}.cpp",
         cmake=directory / "CMakeLists.txt",
         self_test=None if text.self_test is None else directory / f"{text.name}_self_test.cpp",
         c_abi=None if text.c_abi is None else directory / f"{text.name}_casadi.cpp",

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from anvil_jax.arguments import Arg
 from anvil_jax.calling import (
+    ComposableCudaFunction,
     ComposableFunction,
     ComposableTree,
     TreeFunction,
@@ -27,9 +28,11 @@ from anvil_jax.calling import (
 )
 from anvil_jax.dtypes import element_type
 from anvil_jax.emit.names import check_identifier, identifier
-from anvil_jax.emit.views import BufferView, FunctionView, TableView
-from anvil_jax.errors import AnvilError, ArgumentError
+from anvil_jax.emit.views import BufferView, DeviceFunctionView, FunctionView, TableView
+from anvil_jax.errors import ArgumentError, DeviceError
+from anvil_jax.jit.cuda_function import CudaFunction
 from anvil_jax.jit.library import NativeFunction
+from anvil_jax.metal_rules import check_traced, refuse_double
 from anvil_jax.progress import progress
 from anvil_jax.tracing import Traced, describe_specs, source_name, trace
 
@@ -179,7 +182,7 @@ class NumericalFunction[**P, R]:
         flat = describe_specs(fn, specs)
         if device == "METAL":
             for path, _, dtype in flat:
-                _refuse_double(dtype, f"{name}: input {path}")
+                refuse_double(dtype, f"{name}: input {path}")
         self._set(
             name=name,
             fn=fn,
@@ -248,15 +251,12 @@ class NumericalFunction[**P, R]:
 
         Raises:
             TracingError: JAX cannot trace it, or it has side effects.
+            LoweringError: it is for METAL and computes with float64.
         """
         with progress(f"tracing {self.name}"):
             traced = trace(self.fn, self.specs)
         if self.device == "METAL":
-            for const in traced.jaxpr.consts:
-                _refuse_double(
-                    np.dtype(getattr(const, "dtype", np.float64)),
-                    f"{self.name}: a captured array of shape {np.shape(const)}",
-                )
+            check_traced(self.name, traced)
         return traced
 
     @property
@@ -267,15 +267,11 @@ class NumericalFunction[**P, R]:
     @functools.cached_property
     def program(self) -> "Program":
         """The lowered function: storage, loops and scalar expressions."""
-        if self.device != "CPU":
-            raise AnvilError(
-                f"{self.name}: device {self.device} is not available yet; use device='CPU'"
-            )
         from anvil_jax.lowering import lower
 
         traced = self.traced
         with progress(f"generating code for {self.name}"):
-            return lower(traced, self.kernel)
+            return lower(traced, self.kernel, has_threads=self.device != "CPU")
 
     @functools.cached_property
     def view(self) -> FunctionView:
@@ -301,12 +297,20 @@ class NumericalFunction[**P, R]:
         return render_module(self.name, (self.view,))
 
     @functools.cached_property
-    def native(self) -> NativeFunction:
+    def native(self) -> NativeFunction | CudaFunction:
         """The compiled function on flat inputs; compiled at its first call."""
         from anvil_jax.emit.module import render_library_source
-        from anvil_jax.jit.shim import render_shim, signature_of
+        from anvil_jax.jit.shim import render_cuda_source, render_shim, signature_of
 
         view = self.view
+        if isinstance(view, DeviceFunctionView):
+            if self.device != "CUDA":
+                raise DeviceError(
+                    f"{self.name}: functions for {self.device} can be exported, but not called "
+                    "from Python yet"
+                )
+            text = render_cuda_source(view, _JIT_NAMESPACE)
+            return ComposableCudaFunction(signature_of(view), text, self._compose)
         source = render_library_source(_JIT_NAMESPACE, (view,))
         shim = render_shim(view, f"{_JIT_NAMESPACE}::{view.name}::evaluate")
         return ComposableFunction(signature_of(view), f"{source}\n{shim}", self._compose)
@@ -320,8 +324,9 @@ class NumericalFunction[**P, R]:
 
     @property
     def source(self) -> str:
-        """C++ source file."""
-        return self.module.source
+        """C++ source file; for graphics processors the header, which is all there is."""
+        module = self.module
+        return module.header if module.source is None else module.source
 
     @property
     def header(self) -> str:
@@ -445,7 +450,7 @@ class NumericalFunction[**P, R]:
         return traced.out_tree == (leaf if len(traced.outputs) == 1 else several)
 
     @property
-    def _tree_parts(self) -> tuple[NativeFunction, Any, Any, tuple[bool, ...]]:
+    def _tree_parts(self) -> tuple[NativeFunction | CudaFunction, Any, Any, tuple[bool, ...]]:
         traced = self.traced
         is_input = tuple(static is None for static in traced.statics)
         return self.native, traced.in_tree, traced.out_tree, is_input
@@ -473,13 +478,6 @@ class NumericalFunction[**P, R]:
                 f"{self.name} takes arrays of shapes {_listed(declared)}, got {_listed(given)}"
             )
         return self.fn(*bound)
-
-
-def _refuse_double(dtype: np.dtype[Any], what: str) -> None:
-    if dtype == np.float64:
-        raise ArgumentError(
-            f"{what} has dtype float64, which METAL does not have; use float32 or another device"
-        )
 
 
 def _is_array(leaf: object) -> bool:

@@ -21,12 +21,15 @@ if TYPE_CHECKING:
     from anvil_jax.tracing import Traced
 
 
-def lower(traced: "Traced", kernel: "KernelChoice" = "auto") -> "Program":
+def lower(
+    traced: "Traced", kernel: "KernelChoice" = "auto", *, has_threads: bool = False
+) -> "Program":
     """The program of a traced function.
 
     Args:
         traced: result of `anvil_jax.tracing.trace`.
         kernel: ``auto``, or ``scalar`` / ``tensor`` to override the choice of kernels.
+        has_threads: the program is for a graphics processor.
 
     Returns:
         Statements and expressions, before scheduling.
@@ -36,7 +39,7 @@ def lower(traced: "Traced", kernel: "KernelChoice" = "auto") -> "Program":
         ArgumentError: unknown `kernel`.
     """
     jaxpr = traced.jaxpr
-    return _lower_jaxpr(jaxpr.jaxpr, jaxpr.consts, kernel)
+    return _lower_jaxpr(jaxpr.jaxpr, jaxpr.consts, kernel, has_threads=has_threads)
 
 
 _load_families()  # now, so that rules that users register later replace ours and not the reverse

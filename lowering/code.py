@@ -48,15 +48,17 @@ class Code:
     Attributes:
         ex: builder of scalar expressions.
         kernel: the user's choice of kernels.
+        has_threads: the trips of independent loops become threads of a graphics processor.
         model: thresholds that choose between scalar and tensor kernels.
         root: outermost block.
         block: where statements go at the moment.
         location: the user's file and line being lowered, None if unknown.
     """
 
-    def __init__(self, kernel: KernelChoice = "auto") -> None:
+    def __init__(self, kernel: KernelChoice = "auto", *, has_threads: bool = False) -> None:
         self.ex = Expressions()
         self.kernel = kernel
+        self.has_threads = has_threads
         self.model = cost_model(kernel)
         self.root = self.block = Block()
         self.location: str | None = None
@@ -105,6 +107,15 @@ class Code:
     def attempted(self) -> Sequence[Statement]:
         """The statements of the attempt so far."""
         return self.block.statements[self._attempted :]
+
+    def is_inside_thread(self) -> bool:
+        """Whether statements go to the body of an independent loop, or of a loop inside one."""
+        block: Block | None = self.block
+        while block is not None:
+            if isinstance(block.owner, For) and block.owner.parallel:
+                return True
+            block = block.parent
+        return False
 
     # -- values ---------------------------------------------------------------------------------
 

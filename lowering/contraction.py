@@ -34,6 +34,8 @@ def dot_general(lowering: Lowering, eqn: JaxprEqn, lhs: Value, rhs: Value) -> Va
         a = lowering.elements(lhs).transpose((*lb, *lf, *lc)).reshape(batch, m, k)
         b = lowering.elements(rhs).transpose((*rb, *rc, *rf)).reshape(batch, k, n)
         return lowering.joined(_written_out(lowering, a, b, dtype).reshape(shape), dtype)
+    if k == 1 and dtype != "bool":
+        return _outer(lowering, lhs, rhs, (lb, lf), (rb, rf), (shape, dtype))
     left = _matrix(lowering, lhs, (lb, lf, lc), column_major=n < 8)
     right = _matrix(lowering, rhs, (rb, rc, rf), column_major=False)
     out = lowering.view(lowering.allocate(dtype, batch * m * n), shape)
@@ -47,6 +49,35 @@ def dot_general(lowering: Lowering, eqn: JaxprEqn, lhs: Value, rhs: Value) -> Va
         product=(batch, m, n, k),
     )
     return out
+
+
+def _outer(
+    lowering: Lowering,
+    lhs: Value,
+    rhs: Value,
+    left: tuple[Axes, Axes],
+    right: tuple[Axes, Axes],
+    out: tuple[tuple[int, ...], str],
+) -> Value:
+    """A product without a sum: elements are multiplied where they are used."""
+    batch, rows = (tuple(lhs.shape[a] for a in axes) for axes in left)
+    columns = tuple(rhs.shape[a] for a in right[1])
+    spread = (*batch, *rows, *columns)
+    # Axes of extent 1 come last in either order and disappear.
+    a = lowering.pull(lowering.settle(lhs)) if isinstance(lhs, Pull) else lhs
+    b = lowering.pull(lowering.settle(rhs)) if isinstance(rhs, Pull) else rhs
+    order = [*left[0], *left[1]]
+    a = a.transpose([*order, *_others(a, order)]).reshape((*batch, *rows))
+    order = [*right[0], *right[1]]
+    b = b.transpose([*order, *_others(b, order)]).reshape((*batch, *columns))
+    front = list(range(len(batch)))
+    a = a.broadcast_in_dim(spread, list(range(len(batch) + len(rows))))
+    b = b.broadcast_in_dim(spread, [*front, *range(len(batch) + len(rows), len(spread))])
+    return lowering.elementwise(lowering.ex.mul, (spread, out[1]), a, b).reshape(out[0])
+
+
+def _others(x: Value, order: Sequence[int]) -> list[int]:
+    return [k for k in range(len(x.shape)) if k not in order]
 
 
 def _cast(lowering: Lowering, x: Value, dtype: str) -> Value:

@@ -163,13 +163,20 @@ def live_equations(jaxpr: core.Jaxpr) -> list[core.JaxprEqn]:
     return live[::-1]
 
 
-def lower_jaxpr(jaxpr: core.Jaxpr, consts: Sequence[object], kernel: KernelChoice) -> Program:
+def lower_jaxpr(
+    jaxpr: core.Jaxpr,
+    consts: Sequence[object],
+    kernel: KernelChoice,
+    *,
+    has_threads: bool = False,
+) -> Program:
     """Lowers a closed, flat jaxpr.
 
     Args:
         jaxpr: the function.
         consts: values of its constvars.
         kernel: ``auto``, or ``scalar`` / ``tensor`` to override the choice.
+        has_threads: whether the program is for a graphics processor.
 
     Returns:
         The program; inputs and outputs in jaxpr order.
@@ -177,7 +184,7 @@ def lower_jaxpr(jaxpr: core.Jaxpr, consts: Sequence[object], kernel: KernelChoic
     Raises:
         LoweringError: an operation has no native form; the message names the user's line.
     """
-    lowering = Lowering(kernel)
+    lowering = Lowering(kernel, has_threads=has_threads)
     inputs = tuple(
         Buffer(aval_dtype(v.aval), math.prod(aval_shape(v.aval)), "input", k, scope=lowering.root)
         for k, v in enumerate(jaxpr.invars)

@@ -16,12 +16,19 @@ from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.registry import register
-from anvil_jax.lowering.values import Pull, Value, dense_strides
+from anvil_jax.lowering.values import Pull, Value, dense_strides, unravel
 
 type Combine = Callable[[UOp, UOp], UOp]
 
 _LANES = 8
 """Independent partial results along the reduced axis; lets compilers use vector registers."""
+
+
+_SERIAL = 32
+"""Elements that one thread of a graphics processor combines at least."""
+
+_THREADS = 32_768
+"""Threads among which a reduction is divided at most."""
 
 
 def _smallest(dtype: str) -> object:
@@ -91,6 +98,8 @@ def reduce_axes(
             out[place] = _tree(column, combine, start)
         return lowering.joined(out, x.dtype)
     pull = lowering.pull(x)
+    if lowering.has_threads:
+        return _reduce_by_threads(lowering, pull, axes, combine, start).reshape(kept)
     out = lowering.allocate(x.dtype, math.prod(kept))
     if len(x.shape) - 1 in axes or math.prod(kept) == 1:
         _reduce_rows(lowering, pull, axes, combine, start, out)
@@ -180,6 +189,60 @@ def _reduce_rows(
                     accumulate(lane, ex.add(lane, ex.index(extent - rest)), reduced)
         whole = [ex.load(partial, lane) for lane in range(lanes)]
         lowering.store(out, _place(ex, index, strides), _tree(whole, combine, start))
+
+
+def _reduce_by_threads(
+    lowering: Lowering, pull: Pull, axes: Sequence[int], combine: Combine, start: UOp
+) -> Pull:
+    """Each result, or each of several parts of it, is combined by one thread.
+
+    Neighbouring threads take neighbouring elements. Parts are combined in the same way until few
+    are left. No memory is shared and nothing depends on the order of threads, so results are
+    reproducible.
+    """
+    ex = lowering.ex
+    kept_axes = [k for k in range(len(pull.shape)) if k not in axes]
+    kept = [pull.shape[k] for k in kept_axes]
+    extent = math.prod(pull.shape[k] for k in axes)
+    parts = 1 if lowering.is_inside_thread() else _parts(math.prod(kept), extent)
+    out = lowering.allocate(pull.dtype, math.prod(kept) * parts)
+    with lowering.nest([*kept, parts], parallel=True) as index:
+        part = index[-1]
+        sum_so_far = lowering.allocate(pull.dtype, 1)
+        lowering.store(sum_so_far, ex.index(0), start)
+
+        def add(trip: UOp, beyond: UOp | None = None) -> None:
+            position = ex.add(ex.mul(trip, ex.index(parts)), part)
+            if beyond is not None:
+                position = ex.minimum(position, ex.index(extent - 1))
+            reduced = unravel(ex, position, [pull.shape[k] for k in axes])
+            where = dict(zip((*kept_axes, *axes), (*index[:-1], *reduced), strict=True))
+            element = pull.at(tuple(where[k] for k in range(len(pull.shape))))
+            so_far = ex.load(lowering.alias(sum_so_far), 0)
+            total = combine(so_far, element)
+            if beyond is not None:
+                total = ex.where(beyond, so_far, total)
+            lowering.store(sum_so_far, ex.index(0), total)
+
+        trips, rest = divmod(extent, parts)
+        with lowering.nest((trips,)) as (trip,):
+            if trips:
+                add(trip)
+        if rest:
+            add(ex.index(trips), ex.less_equal(ex.index(rest), part))
+        place = _place(ex, index, dense_strides([*kept, parts]))
+        lowering.store(out, place, ex.load(sum_so_far, 0))
+    partial = lowering.view(out, (*kept, parts))
+    if parts == 1:
+        return partial
+    return _reduce_by_threads(lowering, partial, [len(kept)], combine, start)
+
+
+def _parts(results: int, extent: int) -> int:
+    """Into how many parts a reduction is cut for enough threads to take part."""
+    if extent <= 4 * _SERIAL:
+        return 1
+    return max(1, min(_THREADS // results, extent // _SERIAL))
 
 
 @register(lax.argmax_p, lax.argmin_p)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from anvil_jax.__main__ import main
+from anvil_jax.jit import cuda_toolkit
 from anvil_jax.opti import suppliers
 
 MODEL = '''\
@@ -215,6 +216,24 @@ def test_doctor_says_how_to_add_piqp(monkeypatch):
     assert "pip install piqp" in suppliers.piqp_package().text
     available = [supplier.is_available for supplier in suppliers.suppliers()]
     assert available == [True, True, False, False]
+
+
+def test_doctor_without_cuda(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ANVIL_JAX_CXX", "no-such-compiler")  # nothing is to be compiled
+    for name in cuda_toolkit._ROOT_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cuda_toolkit, "_roots", lambda variables, search_path: iter([tmp_path]))
+    monkeypatch.setattr(cuda_toolkit, "_driver", lambda: tmp_path / "libcuda.so.1")
+    cuda_toolkit._find.cache_clear()
+    main(["doctor"])
+    text = capsys.readouterr().out
+    assert "CUDA       no toolkit: CUDA's header cuda.h was not found.\n" in text
+    assert "           no driver: there is no NVIDIA driver on this machine (" in text
+
+    monkeypatch.setenv("ANVIL_JAX_CUDA_ROOT", str(tmp_path))
+    assert main(["doctor"]) == 1
+    failed = f"CUDA       FAILED: ANVIL_JAX_CUDA_ROOT='{tmp_path}' has neither CUDA's headers nor "
+    assert failed in capsys.readouterr().out
 
 
 def test_module_runs_as_a_program():

@@ -41,6 +41,13 @@ def robot() -> tuple[NumericalFunction[..., Any], ...]:
     )
 
 
+def mixed() -> tuple[NumericalFunction[..., Any], ...]:
+    return (
+        NumericalFunction("energy", energy, (Arg(2), Arg(2))),
+        NumericalFunction("energy_there", energy, (Arg(2), Arg(2)), "CUDA"),
+    )
+
+
 def roll_out(force: float) -> float:
     pos, vel = np.array([0.0, 1.0]), np.array([0.5, 0.0])
     for _ in range(N):
@@ -147,7 +154,9 @@ NO_FUNCTIONS: Any = (step,)
         (lambda p: av.export(callback, 1.0, path=p), av.TracingError, "remove the jax.debug"),
         (lambda p: av.export(lambda x: x, 1j, path=p), av.DtypeError, "complex128"),
         (lambda p: av.export(lambda x: x, 1, path=p, c_abi=True), ExportError, "int64"),
-        (lambda p: av.export(lambda x: x, 1.0, path=p, device="CUDA"), av.AnvilError, "CUDA"),
+        (lambda p: av.export(lambda x: x, 1.0, path=p, device="CUDA", c_abi=True), ExportError,
+         "runs on a graphics processor"),
+        (lambda p: av.generate_module("m", mixed(), path=p), ExportError, "CPU and CUDA"),
     ],
 )  # fmt: skip
 def test_failures_leave_no_trace(tmp_path: Path, generate, error, message):

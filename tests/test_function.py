@@ -86,14 +86,6 @@ def test_metal_refuses_captured_doubles():
         _ = f.outputs
 
 
-@pytest.mark.parametrize("device", ["CUDA", "METAL"])
-def test_devices_to_come_say_so(device):
-    f = NumericalFunction("f", lambda x: x + 1, (Arg(3, "float32"),), device)
-    assert f.outputs == (Arg(3, "float32"),)
-    with pytest.raises(av.AnvilError, match=f"device {device} is not available yet"):
-        _ = f.source
-
-
 def test_immutable(poly):
     with pytest.raises(AttributeError, match="poly is immutable"):
         poly.name = "other"

@@ -289,6 +289,75 @@ class ModuleView:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceLaunchView:
+    """One launch as the module's file shows it.
+
+    Attributes:
+        kernel: number of the kernel in its module.
+        groups, threads: as in `LaunchView`.
+        arguments: addresses of the kernel's arguments, ``&anvil_p[0], &anvil_p[2]``.
+    """
+
+    kernel: int
+    groups: int
+    threads: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInterfaceView(InterfaceView):
+    """One function for a graphics processor as the module's file shows it.
+
+    Attributes:
+        device_signature: parameter list of ``call_device``.
+        addresses: of the arrays, in call order.
+        host_arrays: initialisers of ``HostArray``, in call order.
+        copies: the arrays as ``call`` hands them to ``call_device``.
+        launches: in order.
+    """
+
+    device_signature: str = ""
+    addresses: tuple[str, ...] = ()
+    host_arrays: tuple[str, ...] = ()
+    copies: str = ""
+    launches: tuple[DeviceLaunchView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """Machine code compiled ahead of time: architecture, 80 for sm_80, and rows of bytes."""
+
+    architecture: int
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceModuleView:
+    """A whole module for a graphics processor.
+
+    Attributes:
+        name, generator, constants, has_floor_div, cmake_option, has_self_test: as in `ModuleView`.
+        room: of the templates, ``cuda`` or ``metal``.
+        functions: in the order given by the user.
+        pieces: the text of the kernels, cut because compilers limit the length of a literal.
+        kernels: their names, by number.
+        images: machine code compiled ahead of time.
+    """
+
+    name: str
+    room: str
+    generator: str
+    functions: tuple[DeviceInterfaceView, ...]
+    constants: tuple[ConstantView, ...]
+    has_floor_div: bool
+    cmake_option: str
+    has_self_test: bool
+    pieces: tuple[str, ...]
+    kernels: tuple[str, ...]
+    images: tuple[ImageView, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CasadiBufferView:
     """One argument or result in CasADi's form: a dense matrix in column-major order.
 
@@ -370,10 +439,17 @@ class CheckView:
 
 @dataclass(frozen=True, slots=True)
 class TestRunView:
-    """One call in the self-test with the comparisons that follow it."""
+    """One call in the self-test with the comparisons that follow it.
+
+    Attributes:
+        arguments: of the call.
+        checks: comparisons.
+        may_fail: whether the call returns a Status, without which nothing is compared.
+    """
 
     arguments: str
     checks: tuple[CheckView, ...]
+    may_fail: bool = False
 
 
 @dataclass(frozen=True, slots=True)

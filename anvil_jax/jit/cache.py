@@ -6,6 +6,8 @@ library depends on, so entries never become stale and never need an expiry date.
 published by an atomic rename and believed only when its digest agrees: opening a truncated one
 could kill the process. A file lock lets one of several processes compile while the others wait;
 where there are no file locks they compile the same bytes twice and nothing breaks.
+
+Functions for CUDA keep machine code beside it, ``<function>-<key>-<device>.code``.
 """
 
 import hashlib
@@ -41,7 +43,7 @@ DIRECTORY_VARIABLE = "ANVIL_JAX_CACHE_DIR"
 FAILED = "failed"
 _KEY_DIGITS = 32
 _NAME_LENGTH = 100  # file names end at 255 bytes
-_ENTRY = re.compile(rf".*-[0-9a-f]{{{_KEY_DIGITS}}}\.(so|cpp|sha256|lock)")
+_ENTRY = re.compile(rf".*-[0-9a-f]{{{_KEY_DIGITS}}}(-\w+)?\.(so|cpp|sha256|lock|code)")
 _BUILD_PREFIX = "build-"
 _LONGEST_BUILD_SECONDS = 6 * 3600
 # What of /proc/cpuinfo decides about -march=native; frequencies and the like change all the time.

@@ -65,16 +65,21 @@ def bind_arguments(
         ArgumentError: an argument is missing, unknown, given twice or of another shape.
         DtypeError: a dtype cannot be converted without losing data.
     """
-    values = _in_order(signature, args, kwargs)
+    values = ordered_arguments(signature, args, kwargs)
     return [
-        _as_declared(value, spec, signature)
+        as_declared(value, spec, signature)
         for value, spec in zip(values, signature.inputs, strict=True)
     ]
 
 
-def _in_order(
+def ordered_arguments(
     signature: Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Sequence[Any]:
+    """The arguments by position, as they are.
+
+    Raises:
+        ArgumentError: an argument is missing, unknown or given twice.
+    """
     names = [spec.name for spec in signature.inputs]
     unknown = [name for name in kwargs if name not in names]
     if unknown:
@@ -93,7 +98,8 @@ def _in_order(
     return [*args, *(kwargs[name] for name in names[len(args) :])]
 
 
-def _as_declared(value: Any, spec: ArraySpec, signature: Signature) -> np.ndarray:
+def as_declared(value: Any, spec: ArraySpec, signature: Signature) -> np.ndarray:
+    """One argument as `spec` declares it; see `bind_arguments`."""
     try:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:

@@ -4,6 +4,7 @@ Indices are exact integers that never overflow, so unlike user arithmetic they m
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
@@ -102,3 +103,44 @@ def bounds(a: UOp, of: Callable[[UOp], Bounds]) -> Bounds:
     if a.op is Ops.CDIV:
         return left[0] // right[0], left[1] // right[0]
     return 0, right[0] - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """``constant`` plus loop counters times their ``coefficients``."""
+
+    constant: int
+    coefficients: dict[UOp, int]
+
+    @property
+    def smallest(self) -> int:
+        """The least value over all trips."""
+        return self.constant + sum(min(c * (n.arg[1] - 1), 0) for n, c in self.coefficients.items())
+
+    @property
+    def largest(self) -> int:
+        """The greatest value over all trips."""
+        return self.constant + sum(max(c * (n.arg[1] - 1), 0) for n, c in self.coefficients.items())
+
+
+def affine(node: UOp) -> Affine | None:
+    """An index as a sum of counters, None if it is none."""
+    if node.op is Ops.CONST:
+        return Affine(node.arg, {})
+    if node.op is Ops.RANGE:
+        return Affine(0, {node: 1})
+    if node.op not in (Ops.ADD, Ops.MUL):
+        return None
+    a, b = (affine(source) for source in node.src)
+    if a is None or b is None:
+        return None
+    if node.op is Ops.ADD:
+        total = dict(a.coefficients)
+        for counter, coefficient in b.coefficients.items():
+            total[counter] = total.get(counter, 0) + coefficient
+        return Affine(a.constant + b.constant, total)
+    if a.coefficients and b.coefficients:
+        return None
+    factor, scaled = (b.constant, a) if not b.coefficients else (a.constant, b)
+    products = {counter: factor * c for counter, c in scaled.coefficients.items()}
+    return Affine(factor * scaled.constant, products)

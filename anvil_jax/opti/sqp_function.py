@@ -121,7 +121,9 @@ class SQPFunction:
     @property
     def source(self) -> str:
         """C++ source file."""
-        return self.module.source
+        source = self.module.source
+        assert source is not None  # solvers are for CPUs
+        return source
 
     @property
     def header(self) -> str:

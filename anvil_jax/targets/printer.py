@@ -167,9 +167,9 @@ class Printer:
         ctype = f"{self.dialect.shared}{ELEMENT_TYPES[buffer.dtype].cpp}"
         return f"reinterpret_cast<{ctype}*>(ws + {self.layout.offsets[buffer]})"
 
-    def workspace_counters(self, buffer: Buffer) -> Sequence[UOp]:
-        """The loop counters that `workspace_pointer` refers to."""
-        return ()
+    def reach(self, buffer: Buffer, text: Text) -> None:
+        """Notes what `workspace_pointer` refers to."""
+        text.needs_workspace = True
 
     def _outline(self, piece: Outlined, block: Block, caller: Text) -> str:
         text = Text()
@@ -327,9 +327,7 @@ class Printer:
         if buffer in self.layout.local:
             text.arrays.setdefault(buffer)
             return self.buffer_names[buffer]
-        text.needs_workspace = True
-        for counter in self.workspace_counters(buffer):
-            text.counters.setdefault(counter, self.names[counter])
+        self.reach(buffer, text)
         name = self.buffer_names.setdefault(buffer, f"w{len(self.buffer_names)}")
         text.workspace[buffer] = name
         return name

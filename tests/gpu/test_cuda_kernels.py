@@ -2,13 +2,18 @@
 
 import shutil
 import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jax
+import numpy as np
 import pytest
 
 from anvil_jax.emit.device import render_kernels
 from anvil_jax.emit.views import DeviceFunctionView
-from tests.cases.case import KERNELS, Kernel
+from tests.cases.case import KERNELS, Case, Kernel
 from tests.cases.table import TABLE
 from tests.support.emulated import emulated_cuda
 from tests.support.judge import difference
@@ -16,6 +21,9 @@ from tests.support.native import Job, make_job, reference, run_natively
 from tests.support.nvrtc import compile_cubin
 
 pytestmark = pytest.mark.compile
+
+# What is read before it is written shows as a number that no function computes.
+_COMMAND = ["g++", "-O0", "-ftrivial-auto-var-init=pattern"]
 
 # No thread may depend on what another one does, in whatever order they run.
 _ORDER = {"auto": "reverse", "scalar": "forward", "tensor": "shuffled"}
@@ -40,14 +48,50 @@ def test_equals_jax_when_emulated(
     family: str, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("ANVIL_EMULATED_ORDER", _ORDER[kernel])
-    found = run_natively(jobs(family, kernel), ["g++", "-O0"], tmp_path, emulated_cuda)
+    check(family, jobs(family, kernel), tmp_path)
+
+
+@pytest.mark.parametrize("family", TABLE)
+def test_batches_equal_jax_when_emulated(family: str, tmp_path: Path):
+    """Every case with one instance per thread."""
+    batched = [_batched(c) for c in TABLE[family] if any(map(_is_array, jax.tree.leaves(c.inputs)))]
+    made = [make_job(f"case_{c.name}", c.function, c.inputs, "auto", "CUDA") for c in batched]
+    check(family, made, tmp_path, batched)
+
+
+def check(family: str, made: list[Job], folder: Path, cases: Sequence[Case] = ()) -> None:
+    found = run_natively(made, _COMMAND, folder, emulated_cuda)
     wrong = []
-    for c in TABLE[family]:
+    for c in cases or TABLE[family]:
         if f"case_{c.name}" in found:
             want = reference(c.function, c.inputs)
             text = difference(found[f"case_{c.name}"], want, rtol=c.rtol, signed=c.signed)
             wrong += [f"{c.name}: {text}"] if text else []
     assert not wrong, "\n".join(wrong)
+
+
+def _is_array(leaf: object) -> bool:
+    return hasattr(leaf, "shape")
+
+
+def _batched(case: Case) -> Case:
+    """The case for five equal instances."""
+    leaves, tree = jax.tree.flatten(case.inputs)
+    arrays = [k for k, leaf in enumerate(leaves) if _is_array(leaf)]
+
+    def function(*args: Any) -> Any:
+        given = jax.tree.leaves(args)
+
+        def one(slices: list[jax.Array]) -> Any:
+            filled = list(leaves)
+            for k, piece in zip(arrays, slices, strict=True):
+                filled[k] = piece
+            return case.function(*jax.tree.unflatten(tree, filled))
+
+        return jax.lax.map(one, [given[k] for k in arrays])
+
+    stacked = [np.stack([x] * 5) if _is_array(x) else x for x in leaves]
+    return replace(case, function=function, inputs=jax.tree.unflatten(tree, stacked))
 
 
 @pytest.mark.parametrize("family", TABLE)

@@ -236,6 +236,7 @@ def test_text_of_a_solver():
 def test_export_is_the_text(tmp_path: Path):
     solver = circle()
     written = av.export(solver, path=tmp_path)
+    assert written.source is not None
     assert written.source.read_text(encoding="utf-8") == solver.source
     assert written.header.read_text(encoding="utf-8") == solver.header
 

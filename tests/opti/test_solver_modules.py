@@ -214,6 +214,7 @@ def test_piqp_module(cmake: str, compilers: tuple[str, ...], tmp_path: Path):
 
 def test_piqp_is_named_where_it_is_needed(module: Path, tmp_path: Path):
     written = write(tmp_path, controller("piqp"), fit())
+    assert written.source is not None
     source, cmake = written.source.read_text(), written.cmake.read_text()
     for text in ("#include <piqp.h>", "anvil_rt::piqp_subproblem<"):
         assert text in source
@@ -228,6 +229,8 @@ def test_piqp_is_named_where_it_is_needed(module: Path, tmp_path: Path):
 def test_text_does_not_grow_with_the_horizon(qp: str):
     short, long = (controller(qp, intervals).module for intervals in (20, 100))
     for one, other in ((short.source, long.source), (short.header, long.header)):
+        assert one is not None
+        assert other is not None
         assert len(one.splitlines()) == len(other.splitlines())
         assert abs(len(one) - len(other)) < 100
 

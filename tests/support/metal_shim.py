@@ -59,13 +59,17 @@ def check(text: str, folder: Path, name: str = "checked") -> None:
     _run([*CHECK, str(source)])
 
 
-def check_host(source: Path) -> None:
+def check_host(source: Path, *flags: str) -> None:
     """Parses Objective-C++ that calls Metal against the stubs of Apple's frameworks.
+
+    Args:
+        source: the file.
+        *flags: more for the compiler, ``-fno-objc-arc``.
 
     Raises:
         AssertionError: with what the compiler says.
     """
-    _run([*HOST, str(source)])
+    _run([*HOST, *flags, str(source)])
 
 
 def build(text: str, harness: str, folder: Path, name: str = "kernels") -> Path:

@@ -103,7 +103,8 @@ def make_view(
         inputs=tuple((p.name, p.shape) for p in traced.inputs),
         outputs=tuple((p.name, p.shape) for p in traced.outputs),
     )
-    return targets.render(lower(traced, kernel), name, names, device)
+    program = lower(traced, kernel, has_threads=device != "CPU")
+    return targets.render(program, name, names, device)
 
 
 def make_job(

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from anvil_jax.errors import LoweringError
 from anvil_jax.targets.printer import Dialect
+
+_METAL_BUFFERS = 30
+"""Of Metal's 31 slots for buffers; the last is left to tools that add one of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +20,14 @@ class KernelDialect(Dialect):
         group: of the number of a group of threads.
         lane: of the number of a thread in its group.
         tile: declaration of memory that a group shares; ``@`` stands for type, name and size.
+        has_double: whether there is a type ``double``.
     """
 
     thread: str
     group: str
     lane: str
     tile: str
+    has_double: bool
 
     def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
         """Start of the definition of a kernel, up to the brace."""
@@ -39,7 +45,16 @@ class _Cuda(KernelDialect):
 
 class _Metal(KernelDialect):
     def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
-        """The start of a ``kernel`` function with numbered buffers."""
+        """The start of a ``kernel`` function with numbered buffers.
+
+        Raises:
+            LoweringError: there are more than Metal has numbers for.
+        """
+        if len(parameters) > _METAL_BUFFERS:
+            raise LoweringError(
+                f"{name} takes {len(parameters)} arrays, of which METAL allows {_METAL_BUFFERS}; "
+                "join some of the function's inputs or results to one array"
+            )
         numbered = [f"{p} [[buffer({k})]]" for k, p in enumerate(parameters)]
         numbered += [
             "const uint anvil_group [[threadgroup_position_in_grid]]",
@@ -60,6 +75,7 @@ CUDA = _Cuda(
     group="static_cast<int>(blockIdx.x)",
     lane="static_cast<int>(threadIdx.x)",
     tile="alignas(16) __shared__ @",
+    has_double=True,
 )
 
 METAL = _Metal(
@@ -72,7 +88,8 @@ METAL = _Metal(
     thread="static_cast<int>(anvil_group * @ + anvil_lane)",
     group="static_cast<int>(anvil_group)",
     lane="static_cast<int>(anvil_lane)",
-    tile="threadgroup @",
+    tile="ANVIL_THREADGROUP @",
+    has_double=False,
 )
 
 DIALECTS = {"CUDA": CUDA, "METAL": METAL}

@@ -13,7 +13,9 @@ from anvil_jax.kernels.adapter import UOp, dtype_name
 from anvil_jax.kernels.buffers import Lifetime, lay_out
 from anvil_jax.kernels.program import Block, Buffer, For, Program
 from anvil_jax.kernels.schedule import Schedule
+from anvil_jax.targets.gpu.ordering import reordered
 from anvil_jax.targets.gpu.partition import Kernel, accessed
+from anvil_jax.targets.gpu.windows import Window
 from anvil_jax.targets.layout import Layout
 
 _LOCAL_BYTES = 8192
@@ -29,10 +31,12 @@ class Memory:
         local: for each kernel the buffers that are arrays of its threads.
         offsets: bytes from the start of the workspace to the first copy of a buffer.
         copies: loops each trip of which has a copy of its own, outermost first.
+        windows: arrays that are parts of outputs.
         handed: values in memory, with buffer and place.
         nbytes: size of the workspace.
     """
 
+    windows: Mapping[Buffer, Window]
     local: dict[Kernel, list[Buffer]] = field(default_factory=dict)
     offsets: dict[Buffer, int] = field(default_factory=dict)
     copies: dict[Buffer, tuple[For, ...]] = field(default_factory=dict)
@@ -40,32 +44,40 @@ class Memory:
     nbytes: int = 0
 
 
-def plan_memory(program: Program, plan: Schedule, kernels: Sequence[Kernel]) -> Memory:
+def plan_memory(
+    program: Program,
+    plan: Schedule,
+    launches: Sequence[tuple[Kernel, ...]],
+    windows: Mapping[Buffer, Window],
+) -> Memory:
     """Decides for every intermediate of a partitioned program where it lives."""
-    memory = Memory()
-    users: dict[Buffer, list[int]] = {}
-    for k, kernel in enumerate(kernels):
+    memory = Memory(windows)
+    kernels = [kernel for launch in launches for kernel in launch]
+    number = {kernel: k for k, launch in enumerate(launches) for kernel in launch}
+    users: dict[Buffer, list[Kernel]] = {}
+    for kernel in kernels:
         memory.local[kernel] = []
         for buffer in accessed(kernel, plan):
-            if buffer.space == "intermediate":
-                users.setdefault(buffer, []).append(k)
+            if buffer.space == "intermediate" and buffer not in windows:
+                users.setdefault(buffer, []).append(kernel)
         for buffer in _handed_by(kernel, memory):
             memory.copies[buffer] = kernel.loops
-            users[buffer] = [k]
-    for k, kernel in enumerate(kernels):
-        for node in _reads_handed(kernel, plan, memory.handed):
-            users[memory.handed[node][0]].append(k)
+            users[buffer] = [kernel]
+    for kernel in kernels:
+        for node in reads_handed(kernel, memory.handed):
+            users[memory.handed[node][0]].append(kernel)
     lives: dict[Buffer, Lifetime] = {}
-    for buffer, numbers in users.items():
-        kernel = kernels[numbers[0]]
+    for buffer, using in users.items():
+        kernel = using[0]
         if buffer not in memory.copies:
             scope = buffer.scope or program.root
-            if _is_local(buffer, scope, [kernels[n] for n in numbers]):
+            if _is_local(buffer, scope, using):
                 memory.local[kernel].append(buffer)
                 continue
             memory.copies[buffer] = tuple(x for x in kernel.loops if _encloses(x.body, scope))
         trips = math.prod(loop.trips for loop in memory.copies[buffer])
         copies = Buffer(buffer.dtype, buffer.size * trips, "intermediate")
+        numbers = [number[user] for user in using]
         lives[buffer] = Lifetime(copies, min(numbers), max(numbers))
     places, memory.nbytes = lay_out(list(lives.values()))
     memory.offsets = {buffer: places[life.buffer] for buffer, life in lives.items()}
@@ -86,9 +98,8 @@ def _handed_by(kernel: Kernel, memory: Memory) -> list[Buffer]:
     return made
 
 
-def _reads_handed(
-    kernel: Kernel, plan: Schedule, handed: Mapping[UOp, tuple[Buffer, int]]
-) -> list[UOp]:
+def reads_handed(kernel: Kernel, handed: Mapping[UOp, object]) -> list[UOp]:
+    """Which of the values `handed` over a kernel reads from memory."""
     found: dict[UOp, None] = {}
     seen: set[UOp] = set()
     pending = [*kernel.roots(), *(item for item in kernel.items if isinstance(item, UOp))]
@@ -97,7 +108,7 @@ def _reads_handed(
         if node in seen:
             continue
         seen.add(node)
-        if node in handed:
+        if node in handed and node not in kernel.items:
             found[node] = None
         else:
             pending.extend(node.src)
@@ -140,7 +151,7 @@ class KernelLayout(Layout):
         self._memory = memory
         self._kernel = kernel
         body = Block()
-        items = {**plan.items, body: kernel.items}
+        items = {**plan.items, body: reordered(kernel.items, plan.inlined.__contains__)}
         handed = {
             node: place
             for node, place in memory.handed.items()

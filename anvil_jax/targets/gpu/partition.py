@@ -25,6 +25,7 @@ from anvil_jax.kernels.program import (
     touched,
 )
 from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, walk
+from anvil_jax.targets.gpu.windows import Windows
 
 ENOUGH_THREADS = 32_768
 """Threads from which on loops inside a thread stay loops: about what keeps a large GPU busy."""
@@ -37,6 +38,9 @@ _REPEATED = 64
 
 _TILE = 64
 """Rows and columns of a matrix product that 256 threads compute together; see contraction.hpp."""
+
+_TILE_THREADS = 256
+"""Threads for a tile."""
 
 _TILED = 32
 """Rows, columns and summands from which on a product is worth tiles."""
@@ -71,6 +75,11 @@ class Kernel:
         return math.prod(loop.trips for loop in self.loops)
 
     @property
+    def threads(self) -> int:
+        """Threads that do something."""
+        return self.trips * (_TILE_THREADS * self.tiles or self.elements or 1)
+
+    @property
     def path(self) -> tuple[Block, ...]:
         """The blocks from the root to `block`."""
         found = [self.block]
@@ -92,14 +101,26 @@ class Kernel:
         return [*self.hands, *used]
 
 
-def partition(program: Program, plan: Schedule) -> list[Kernel]:
-    """The kernels of a scheduled program, in the order in which they run."""
+def partition(program: Program, plan: Schedule, windows: Windows) -> list[Kernel]:
+    """The kernels of a scheduled program, in the order in which they run.
+
+    Args:
+        program: without dead statements.
+        plan: where its expressions are computed.
+        windows: gets the arrays that need not be copied to an output.
+    """
     kernels: list[Kernel] = []
-    _split(program.root, (), plan, kernels)
+    _split(program.root, (), plan, windows, kernels)
     return _with_values(program, plan, kernels)
 
 
-def _split(block: Block, loops: tuple[For, ...], plan: Schedule, kernels: list[Kernel]) -> None:
+def _split(
+    block: Block,
+    loops: tuple[For, ...],
+    plan: Schedule,
+    windows: Windows,
+    kernels: list[Kernel],
+) -> None:
     run: list[Statement] = []
     threads = math.prod(loop.trips for loop in loops)
     # What is read before it is overwritten must not be read again by a later kernel.
@@ -113,10 +134,12 @@ def _split(block: Block, loops: tuple[For, ...], plan: Schedule, kernels: list[K
     for statement in block.statements:
         if is_whole:
             run.append(statement)
+        elif windows.makes_superfluous(statement):
+            continue
         elif isinstance(statement, For) and _is_shared_out(statement, threads):
             close()
             if statement.trips:
-                _split(statement.body, (*loops, statement), plan, kernels)
+                _split(statement.body, (*loops, statement), plan, windows, kernels)
         elif isinstance(statement, Call) and _is_product(statement, threads):
             close()
             kernels.append(_product(statement, block, loops))

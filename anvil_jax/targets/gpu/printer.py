@@ -1,24 +1,20 @@
 """Prints a program as kernels, and says how to launch them."""
 
-from anvil_jax.dtypes import ELEMENT_TYPES
-from anvil_jax.emit.views import DeviceFunctionView, LaunchView
-from anvil_jax.kernels.adapter import UOp
+import re
+
+from anvil_jax.emit.views import DeviceFunctionView, LaunchView, TableView
+from anvil_jax.errors import LoweringError
 from anvil_jax.kernels.buffers import ALIGNMENT
-from anvil_jax.kernels.program import Buffer, Call, Program
+from anvil_jax.kernels.program import Program
 from anvil_jax.kernels.schedule import Schedule, schedule
 from anvil_jax.targets.gpu.dialects import DIALECTS, KernelDialect
-from anvil_jax.targets.gpu.layout import KernelLayout, Memory, plan_memory
+from anvil_jax.targets.gpu.fusion import Launch, fuse
+from anvil_jax.targets.gpu.kernel_printer import GROUP, TILE_GROUP, KernelPrinter
+from anvil_jax.targets.gpu.layout import Memory, plan_memory
 from anvil_jax.targets.gpu.partition import Kernel, partition
-from anvil_jax.targets.printer import Printer, Text
+from anvil_jax.targets.gpu.windows import Windows
 from anvil_jax.targets.signature import SignatureNames, buffer_views
 from anvil_jax.targets.statistics import count_operations
-
-_GROUP = 128
-"""Threads of a group: few, because a thread of straight-line code holds many registers."""
-
-_TILE_GROUP = 256
-_TILE_ELEMENTS = 2 * 16 * (64 + 4)
-"""Threads and shared elements of `contract_tiles`, see contraction.hpp."""
 
 
 def render(
@@ -27,140 +23,92 @@ def render(
     """The kernels of a program (which loses its dead statements on the way)."""
     dialect = DIALECTS[device]
     plan = schedule(program)
-    kernels = partition(program, plan)
-    memory = plan_memory(program, plan, kernels)
-    texts: list[str] = []
-    launches: list[LaunchView] = []
-    runtime: dict[str, None] = {}
-    printed: KernelPrinter | None = None
-    for k, kernel in enumerate(kernels):
-        printed = KernelPrinter(program, plan, kernel, f"{name}_kernel_{k}", memory, dialect)
-        launches.append(printed.launch())
-        texts += printed.functions
-        runtime |= printed.runtime
-    code = "\n".join(texts)
-    tables = printed.tables if printed is not None else {}
+    windows = Windows(program)
+    launches = fuse(partition(program, plan, windows))
+    memory = plan_memory(program, plan, launches, windows.found)
+    text = _DeviceText(program, plan, memory, dialect)
+    views = tuple(text.launch(f"{name}_kernel_{k}", x) for k, x in enumerate(launches))
+    code = "\n".join(text.functions)
+    tables = tuple(table for table in text.tables.values() if table.name in code)
+    if not dialect.has_double:
+        _refuse_double(name, device, " ".join((code, *(table.ctype for table in tables))))
     return DeviceFunctionView(
         name=name,
         source=signature.source,
         inputs=buffer_views(signature.inputs, program.inputs),
         outputs=buffer_views(signature.outputs, program.outputs),
         code=code,
-        tables=tuple(t for b, t in tables.items() if t.name in code),
-        runtime=tuple(sorted(runtime)),
+        tables=tables,
+        runtime=tuple(sorted(text.runtime)),
         workspace_nbytes=-(-memory.nbytes // ALIGNMENT) * ALIGNMENT,
         operations=count_operations(program, plan),
-        notes=(f"Kernels: {len(launches)}.",),
+        notes=(f"Kernels: {len(views)}.",),
         device=device,
-        launches=tuple(launches),
+        launches=views,
     )
 
 
-class KernelPrinter(Printer):
-    """Prints one kernel: `functions` holds its parts and last the kernel itself."""
+class _DeviceText:
+    """The functions printed so far."""
 
     def __init__(
-        self,
-        program: Program,
-        plan: Schedule,
-        kernel: Kernel,
-        name: str,
-        memory: Memory,
-        dialect: KernelDialect,
+        self, program: Program, plan: Schedule, memory: Memory, dialect: KernelDialect
     ) -> None:
-        """Lay the kernel out."""
-        layout = KernelLayout(program, plan, kernel, name, memory)
-        super().__init__(program, layout, dialect)
-        self._name = name
-        self._kernel = kernel
+        self._program = program
+        self._plan = plan
+        self._memory = memory
         self._dialect = dialect
-        self._copies = memory.copies
+        self.functions: list[str] = []
+        self.runtime: dict[str, None] = {}
+        self.tables: dict[str, TableView] = {}
 
-    def launch(self) -> LaunchView:
-        """Prints the kernel."""
-        kernel = self._kernel
-        if kernel.tiles:
-            return self._print(kernel.trips * kernel.tiles * _TILE_GROUP, _TILE_GROUP)
-        return self._print(kernel.trips * max(kernel.elements, 1), _GROUP)
-
-    def _print(self, threads: int, group: int) -> LaunchView:
-        kernel = self._kernel
-        text, head = Text(), self._counters(threads, group)
-        if kernel.tiles or kernel.elements:
-            self._product(text)
-        else:
-            self.block(self.layout.block, text, self.layout.entry, "  ")
-        for node in text.counters:
-            assert node in self.names
-        text.counters.clear()
-        pairs = self.parameters(text)
-        start = self._dialect.kernel_head(self._name, [p for p, _ in pairs], group)
-        self.functions.append("\n".join([f"{start} {{", *head, *self.body(text), "}", ""]))
-        groups = -(-threads // group)
+    def launch(self, name: str, kernels: Launch) -> LaunchView:
+        """Prints one kernel function, whose threads execute the parts of all `kernels`."""
+        threads = max(kernel.threads for kernel in kernels)
+        group = TILE_GROUP if kernels[0].tiles else GROUP
+        parameters: dict[str, str] = {}
+        lines = [self._first_line(kernels[0], group)]
+        for k, kernel in enumerate(kernels):
+            own_name = name if len(kernels) == 1 else f"{name}_{k}"
+            printer = KernelPrinter(
+                self._program, self._plan, kernel, own_name, self._memory, self._dialect
+            )
+            body = printer.print()
+            parameters |= printer.arguments
+            # Groups are whole: threads beyond the last trip have nothing to do.
+            is_guarded = kernel.threads % group != 0 or kernel.threads != threads
+            if is_guarded:
+                lines.append(f"  if (place < {kernel.threads}) {{")
+            elif len(kernels) > 1:
+                lines.append("  {")
+            is_nested = is_guarded or len(kernels) > 1
+            lines += [f"  {line}" if is_nested else line for line in body]
+            lines += ["  }"] if is_nested else []
+            self.functions += printer.functions
+            self.runtime |= printer.runtime
+            self.tables |= {table.name: table for table in printer.tables.values()}
+        names = sorted(parameters, key=_argument_order)
+        head = self._dialect.kernel_head(name, [parameters[n] for n in names], group)
+        self.functions.append("\n".join([f"{head} {{", *lines, "}", ""]))
         # A lone thread needs no neighbours.
-        return LaunchView(
-            self._name, tuple(a for _, a in pairs), groups, 1 if threads == 1 else group
+        return LaunchView(name, tuple(names), -(-threads // group), 1 if threads == 1 else group)
+
+    def _first_line(self, kernel: Kernel, group: int) -> str:
+        place = self._dialect.group if kernel.tiles else self._dialect.thread
+        return f"  const int place = {place.replace('@', str(group))};"
+
+
+def _argument_order(name: str) -> tuple[int, int]:
+    """Inputs, outputs, workspace, each by number."""
+    letters = name.rstrip("0123456789")
+    return ("in", "out", "ws").index(letters), int(name[len(letters) :] or 0)
+
+
+def _refuse_double(name: str, device: str, code: str) -> None:
+    """Refuses constants of float64 that were not folded; what depends on inputs was refused."""
+    if re.search(r"\bdouble\b", code):
+        raise LoweringError(
+            f"{name}: constants of dtype float64 would be computed on the device, but {device} has "
+            "no float64. Arrays made by jnp.zeros, jnp.arange and the like are float64 unless they "
+            "are given a dtype"
         )
-
-    def _counters(self, threads: int, group: int) -> list[str]:
-        """The lines that say which trip of each loop a thread runs; names the counters."""
-        kernel, lines = self._kernel, []
-        if kernel.tiles:
-            lines.append(f"  const int place = {self._dialect.group};")
-        else:
-            lines.append(f"  const int place = {self._dialect.thread.replace('@', str(group))};")
-            if threads % group:
-                lines.append(f"  if (place >= {threads}) return;")
-        extents = [(f"i{k}", loop) for k, loop in enumerate(kernel.loops)]
-        self._counts["i"] = len(extents)
-        inner = kernel.tiles or kernel.elements or 1
-        for name, loop in extents:
-            self.names[loop.variable] = name
-        stride = inner
-        spelled = []
-        for k in range(len(extents) - 1, -1, -1):
-            name, loop = extents[k]
-            value = "place" if stride == 1 else f"place / {stride}"
-            if k:
-                value = f"{value} % {loop.trips}"
-            stride *= loop.trips
-            spelled.append(f"  const int {name} = {value};")
-        return [*lines, *reversed(spelled)]
-
-    def _product(self, text: Text) -> None:
-        """A matrix product that many threads compute together."""
-        kernel = self._kernel
-        self._items(
-            tuple(item for item in kernel.items if isinstance(item, UOp)),
-            self.layout.block,
-            text,
-            self.layout.entry,
-            "  ",
-        )
-        (call,) = kernel.statements
-        assert isinstance(call, Call)
-        template = call.function.removeprefix("contract")
-        if kernel.elements:
-            place = f"place % {kernel.elements}" if kernel.loops else "place"
-            further, function = (place, str(kernel.elements)), "contract_by_threads"
-        else:
-            ctype = ELEMENT_TYPES[call.writes[0].buffer.dtype].cpp
-            tile = self._dialect.tile.replace("@", f"{ctype} tiles[{_TILE_ELEMENTS}]")
-            text.lines.append(f"  {tile};")
-            place = f"place % {kernel.tiles}" if kernel.loops else "place"
-            further, function = (place, self._dialect.lane, "tiles"), "contract_tiles"
-        called = self.call(call, text, self.layout.entry, function + template, further)
-        text.lines.append("  " + called)
-
-    def workspace_pointer(self, buffer: Buffer) -> str:
-        """Where this thread's copy of a buffer lies."""
-        first = super().workspace_pointer(buffer)
-        place = "0"
-        for loop in self._copies[buffer]:
-            name = self.names[loop.variable]
-            place = name if place == "0" else f"({place} * {loop.trips} + {name})"
-        return first if place == "0" else f"{first} + {place} * {buffer.size}"
-
-    def workspace_counters(self, buffer: Buffer) -> list[UOp]:
-        """The counters of the loops each trip of which has a copy."""
-        return [loop.variable for loop in self._copies[buffer]]

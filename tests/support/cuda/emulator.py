@@ -88,13 +88,13 @@ def _version_of(headers: Sequence[Path]) -> int:
 
 def _compile(command: Sequence[str], output: Path) -> None:
     """Compiles to a draft that is renamed: several test processes may build at the same time."""
-    draft = output.with_name(f"{output.name}.{os.getpid()}")
+    draft = output.with_name(f"{os.getpid()}-{output.name}")
     subprocess.run([*command, "-o", str(draft)], check=True, capture_output=True, text=True)
     draft.replace(output)
 
 
 def _link(link: Path, target: str) -> None:
-    draft = link.with_name(f"{link.name}.{os.getpid()}")
+    draft = link.with_name(f"{os.getpid()}-{link.name}")
     draft.unlink(missing_ok=True)
     draft.symlink_to(target)
     draft.replace(link)

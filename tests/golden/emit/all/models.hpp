@@ -184,7 +184,6 @@ namespace diagonal {
 
 using IN0_t = Buffer<const double, 2>;
 using OUT0_t = Buffer<double, 2>;
-using WS_t = Buffer<unsigned char, 0>;
 
 // The values are those of a matrix in compressed sparse columns, for Eigen:
 // Eigen::Map<const Eigen::SparseMatrix<double>>(rows, cols, nnz, outerStarts, innerIndices, values)
@@ -197,6 +196,7 @@ constexpr int innerIndices[2] = {
 constexpr int outerStarts[4] = {
     0, 1, 1, 2,
 };
+using WS_t = Buffer<unsigned char, 0>;
 
 // Memory for intermediate results, to be released with free(). Calls that run at the same time
 // need one each; its contents need not be kept between calls.

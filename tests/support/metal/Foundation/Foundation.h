@@ -20,6 +20,10 @@ typedef unsigned long NSUInteger;
 #pragma clang assume_nonnull begin
 
 @protocol NSObject
+#if !__has_feature(objc_arc)
+- (instancetype)retain;
+- (oneway void)release;
+#endif
 @end
 
 __attribute__((objc_root_class)) @interface NSObject <NSObject>

@@ -98,6 +98,7 @@ typedef id MTLBufferDeallocator;  // a clang for Linux has blocks with -fblocks 
 
 @protocol MTLDevice <NSObject>
 @property(readonly) NSString* name;
+@property(readonly) uint64_t registryID;
 @property(readonly) BOOL hasUnifiedMemory;
 @property(readonly) NSUInteger maxThreadgroupMemoryLength;
 - (nullable id<MTLCommandQueue>)newCommandQueue;

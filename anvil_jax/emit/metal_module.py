@@ -1,0 +1,71 @@
+"""How a function for Metal looks in its module: arrays are pieces of buffers with an offset."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from anvil_jax.emit.interface import interface_view, parameter_list
+from anvil_jax.emit.views import DeviceFunctionView, DeviceInterfaceView, DeviceLaunchView
+
+# Words of Objective-C, types and variables of the templates; parameters keep clear of them.
+_TAKEN = frozenset({
+    "BOOL", "Class", "DeviceBuffer", "IMP", "NO", "Nil", "SEL", "YES", "device", "encoder", "id",
+    "nil", "queue", "self", "super", "ws",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MetalInterfaceView(DeviceInterfaceView):
+    """One function for Metal as the module's file shows it.
+
+    `addresses` are initialisers of ``detail::Place``, `copies` are the places in the buffer that
+    holds the copies of the host's arrays, and the arguments of a launch are numbers of places.
+
+    Attributes:
+        encode_signature: parameter list of ``encode``.
+        forwarded: the arrays as ``call_device`` hands them to ``encode``.
+    """
+
+    encode_signature: str = ""
+    forwarded: str = ""
+
+
+def metal_interface(
+    function: DeviceFunctionView, taken: set[str], numbers: Mapping[str, int]
+) -> MetalInterfaceView:
+    """What the template prints.
+
+    Args:
+        function: for Metal.
+        taken: names that parameters must not have.
+        numbers: of the kernels in their module, by name.
+    """
+    common = interface_view(function, taken | _TAKEN)
+    arrays = (*common.inputs, *common.outputs)
+    names = [f"in{k}" for k in range(len(common.inputs))]
+    names += [f"out{k}" for k in range(len(common.outputs))]
+    place = {name: k for k, name in enumerate((*names, "ws"))}
+    launches = tuple(
+        DeviceLaunchView(
+            numbers[launch.kernel],
+            launch.groups,
+            launch.threads,
+            f"{len(launch.arguments)}, {{{', '.join(str(place[a]) for a in launch.arguments)}}}",
+        )
+        for launch in function.launches
+    )
+    inputs = tuple(f"{{{p.name}.data, nullptr, {p.type}::nbytes}}" for p in common.inputs)
+    outputs = tuple(f"{{nullptr, {p.name}.data, {p.type}::nbytes}}" for p in common.outputs)
+    parameters = [*(f"const DeviceBuffer& {p.name}" for p in arrays), "const WS_t& ws"]
+    return MetalInterfaceView(
+        **{name: getattr(common, name) for name in common.__dataclass_fields__},
+        device_signature=parameter_list([*parameters, "id<MTLCommandQueue> queue"]),
+        encode_signature=parameter_list([*parameters, "id<MTLComputeCommandEncoder> encoder"]),
+        addresses=tuple(
+            f'{{"{p.name}", {p.name}, {p.type}::nbytes, sizeof({p.type}::value_type)}}'
+            for p in arrays
+        ),
+        host_arrays=(*inputs, *outputs),
+        copies="".join(f"anvil_p[{k}], " for k in range(len(arrays))),
+        forwarded="".join(f"{p.name}, " for p in arrays),
+        launches=launches,
+    )
