@@ -103,6 +103,7 @@ def _doctor(options: argparse.Namespace) -> int:
         ("cache", lambda: _cache(options.clear_cache)),
         ("QP", _qp_suppliers),
         ("CUDA", _cuda),
+        *((("Metal", _metal),) if platform.system() == "Darwin" else ()),
         ("test", _compile_and_call),
     )
     healthy = True
@@ -209,6 +210,25 @@ def _cuda() -> Iterator[str]:
         yield f"no driver: {_first_sentence(error)}"
     except DeviceError as error:
         yield f"no device: {error}"
+
+
+def _metal() -> Iterator[str]:
+    """Whether functions for Metal can be called; they need not."""
+    import numpy as np
+
+    from anvil_jax.arguments import Arg
+    from anvil_jax.function import NumericalFunction
+
+    x = np.arange(3, dtype="float32")
+    function = NumericalFunction("doctor_metal", lambda x: x + x, (Arg(3, "float32"),), "METAL")
+    try:
+        found = function(x)
+    except (ToolchainError, DeviceError) as error:
+        yield f"functions cannot be called: {_first_sentence(error)}"
+        return
+    if not np.array_equal(found, x + x):
+        raise DeviceError(f"the default device gave {found}, right is {x + x}")
+    yield "called a function on the default device, agrees with NumPy"
 
 
 def _first_sentence(error: AnvilError) -> str:

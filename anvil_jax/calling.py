@@ -9,7 +9,10 @@ import jax
 from anvil_jax.errors import ArgumentError
 from anvil_jax.jit.cuda_function import CudaFunction
 from anvil_jax.jit.library import NativeFunction
+from anvil_jax.jit.metal_function import MetalFunction
 from anvil_jax.tracing import is_tracer
+
+type Native = NativeFunction | CudaFunction | MetalFunction
 
 
 class ComposableFunction(NativeFunction):
@@ -41,12 +44,26 @@ class ComposableCudaFunction(CudaFunction):
         return super().__call__(*args, **kwargs)
 
 
+class ComposableMetalFunction(MetalFunction):
+    """A function for Metal that hands tracers to the JAX function it was made from."""
+
+    def __init__(self, signature: Any, source: str, compose: Callable[..., Any]) -> None:
+        super().__init__(signature, source)
+        self._compose = compose
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result; while JAX traces, that of the JAX function itself."""
+        if has_tracer(args, kwargs):
+            return self._compose(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
 class TreeFunction:
     """A native function that takes and returns pytrees."""
 
     def __init__(
         self,
-        native: NativeFunction | CudaFunction,
+        native: Native,
         in_tree: Any,
         out_tree: Any,
         is_input: tuple[bool, ...],
@@ -79,7 +96,7 @@ class ComposableTree(TreeFunction):
 
     def __init__(
         self,
-        parts: tuple[NativeFunction | CudaFunction, Any, Any, tuple[bool, ...]],
+        parts: tuple[Native, Any, Any, tuple[bool, ...]],
         fn: Callable[..., Any],
         compose: Callable[..., Any],
     ) -> None:

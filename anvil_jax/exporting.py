@@ -21,6 +21,7 @@ from anvil_jax.emit.names import check_identifier
 from anvil_jax.emit.views import SampleView, SolverView
 from anvil_jax.errors import ArgumentError, ExportError
 from anvil_jax.function import Device, KernelChoice, NumericalFunction
+from anvil_jax.jit.nvcc import compile_ptx
 from anvil_jax.reference import reference_samples
 
 
@@ -74,8 +75,9 @@ def generate_module(
     *,
     self_test: bool = False,
     c_abi: bool = False,
+    ptx: Sequence[str] = (),
 ) -> Exported:
-    """Write a C++ module: header, source and CMakeLists.txt.
+    """Write a C++ module: header, source and CMakeLists.txt; one header for graphics processors.
 
     The text depends on the arguments alone. Files that anvil_jax did not write are never replaced.
 
@@ -87,12 +89,16 @@ def generate_module(
         verbosity: 1 says on stderr what was written.
         self_test: also write a program that compares with results computed by JAX now.
         c_abi: also write CasADi's external-function form.
+        ptx: of functions for CUDA, architectures (``"sm_80"``) to compile for now, with nvcc; the
+            driver translates the result for these and newer ones. Otherwise, and for older ones,
+            kernels are compiled when the program first needs them.
 
     Returns:
         The paths that were written.
 
     Raises:
         ArgumentError: a name is not usable or not unique, or something is no function.
+        ToolchainError: `ptx` is asked for and there is no nvcc, or it fails.
         ExportError: the files cannot be written, or would replace files of others.
         LoweringError: a function cannot be turned into native code.
     """
@@ -100,6 +106,7 @@ def generate_module(
     functions = _checked(module_name, fns)
     samples = {f.name: _samples(f) for f in functions} if self_test else None
     views = [f.exported_view if hasattr(type(f), "exported_view") else f.view for f in functions]
+    images = compile_ptx(module_name, views, ptx) if ptx else None
     text = render_module(
         module_name,
         [view for view in views if not isinstance(view, SolverView)],
@@ -107,6 +114,7 @@ def generate_module(
         solvers=[view for view in views if isinstance(view, SolverView)],
         samples=samples,
         c_abi=c_abi,
+        images=images,
     )
     directory = Path(path)
     written = _write(text, directory)
@@ -126,6 +134,7 @@ def export(
     c_abi: bool = False,
     device: Device = "CPU",
     kernel: KernelChoice = "auto",
+    ptx: Sequence[str] = (),
     verbosity: int = 0,
 ) -> Exported:
     """Write a JAX function as a C++ module.
@@ -148,6 +157,7 @@ def export(
         c_abi: also write CasADi's external-function form.
         device: ``CPU``, ``METAL`` or ``CUDA``.
         kernel: override of the choice between scalar and tensor kernels.
+        ptx: for CUDA, architectures to compile for now; see `generate_module`.
         verbosity: 1 says on stderr what was written.
 
     Returns:
@@ -157,6 +167,7 @@ def export(
         ArgumentError: names, specs or device are not usable.
         TracingError: JAX cannot trace `fn`.
         LoweringError: `fn` cannot be turned into native code.
+        ToolchainError: `ptx` is asked for and there is no nvcc, or it fails.
         ExportError: the files cannot be written, or would replace files of others.
     """
     if _has_code(fn):
@@ -177,6 +188,7 @@ def export(
         verbosity=verbosity,
         self_test=self_test,
         c_abi=c_abi,
+        ptx=ptx,
     )
 
 

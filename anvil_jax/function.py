@@ -21,7 +21,9 @@ from anvil_jax.arguments import Arg
 from anvil_jax.calling import (
     ComposableCudaFunction,
     ComposableFunction,
+    ComposableMetalFunction,
     ComposableTree,
+    Native,
     TreeFunction,
     has_tracer,
     positional,
@@ -29,9 +31,7 @@ from anvil_jax.calling import (
 from anvil_jax.dtypes import element_type
 from anvil_jax.emit.names import check_identifier, identifier
 from anvil_jax.emit.views import BufferView, DeviceFunctionView, FunctionView, TableView
-from anvil_jax.errors import ArgumentError, DeviceError
-from anvil_jax.jit.cuda_function import CudaFunction
-from anvil_jax.jit.library import NativeFunction
+from anvil_jax.errors import ArgumentError
 from anvil_jax.metal_rules import check_traced, refuse_double
 from anvil_jax.progress import progress
 from anvil_jax.tracing import Traced, describe_specs, source_name, trace
@@ -297,23 +297,22 @@ class NumericalFunction[**P, R]:
         return render_module(self.name, (self.view,))
 
     @functools.cached_property
-    def native(self) -> NativeFunction | CudaFunction:
+    def native(self) -> Native:
         """The compiled function on flat inputs; compiled at its first call."""
         from anvil_jax.emit.module import render_library_source
-        from anvil_jax.jit.shim import render_cuda_source, render_shim, signature_of
+        from anvil_jax.jit import shim
 
         view = self.view
+        signature = shim.signature_of(view)
         if isinstance(view, DeviceFunctionView):
-            if self.device != "CUDA":
-                raise DeviceError(
-                    f"{self.name}: functions for {self.device} can be exported, but not called "
-                    "from Python yet"
-                )
-            text = render_cuda_source(view, _JIT_NAMESPACE)
-            return ComposableCudaFunction(signature_of(view), text, self._compose)
+            if self.device == "METAL":
+                text = shim.render_metal_source(view, _JIT_NAMESPACE)
+                return ComposableMetalFunction(signature, text, self._compose)
+            text = shim.render_cuda_source(view, _JIT_NAMESPACE)
+            return ComposableCudaFunction(signature, text, self._compose)
         source = render_library_source(_JIT_NAMESPACE, (view,))
-        shim = render_shim(view, f"{_JIT_NAMESPACE}::{view.name}::evaluate")
-        return ComposableFunction(signature_of(view), f"{source}\n{shim}", self._compose)
+        interface = shim.render_shim(view, f"{_JIT_NAMESPACE}::{view.name}::evaluate")
+        return ComposableFunction(signature, f"{source}\n{interface}", self._compose)
 
     # ---- what the stages say ----
 
@@ -450,7 +449,7 @@ class NumericalFunction[**P, R]:
         return traced.out_tree == (leaf if len(traced.outputs) == 1 else several)
 
     @property
-    def _tree_parts(self) -> tuple[NativeFunction | CudaFunction, Any, Any, tuple[bool, ...]]:
+    def _tree_parts(self) -> tuple[Native, Any, Any, tuple[bool, ...]]:
         traced = self.traced
         is_input = tuple(static is None for static in traced.statics)
         return self.native, traced.in_tree, traced.out_tree, is_input

@@ -17,8 +17,9 @@ from anvil_jax.tracing import argument_names
 
 type Axes = int | Sequence[int | None] | None
 
-_MAX_LOOPED = 5_000
-"""Scalar operations of one instance up to which a batch is a loop over scalar kernels."""
+_MAX_LOOPED = {"CPU": 5_000, "CUDA": 50_000, "METAL": 50_000}
+"""Scalar operations of one instance up to which a batch is a loop over scalar kernels, and on a
+graphics processor one thread for each instance."""
 
 
 def vmap(
@@ -59,7 +60,7 @@ def vmap(
         spec if axis is None else jax.tree_util.tree_map(_grown(int(batch_size), axis), spec)
         for spec, axis in zip(_arg_specs(fn), axes, strict=True)
     )
-    looped = scalar_operations(fn.traced.jaxpr.jaxpr) <= _MAX_LOOPED
+    looped = scalar_operations(fn.traced.jaxpr.jaxpr) <= _MAX_LOOPED[fn.device]
     batched = _loop(fn, axes, ends) if looped else _batch(fn, axes, ends)
     names = argument_names(fn.fn, len(fn.specs))
     return NumericalFunction(

@@ -169,6 +169,12 @@ class Code:
             return self._stored_form(value)
         if isinstance(value, Constant):
             return self._constant_pull(value)
+        if value.size == 1 and self.has_threads:
+            # Each thread computes it, or reads it if that is cheaper: no kernel of its own.
+            element = value.a.reshape(-1)[0]
+            return Pull(
+                self.ex, value.shape, value.dtype, lambda _: element, cost=0, flat=lambda _: element
+            )
         return self._write_elements(value)
 
     def _constant_pull(self, value: Constant) -> Pull:

@@ -26,7 +26,10 @@ _PIECE = 15_000
 
 _TAKEN = ("stream", "queue", "ws", "Status", "CUstream", "CUdeviceptr")
 # What the templates declare beside the functions.
-_DECLARED = ("Status", "detail", "DeviceBuffer")
+_DECLARED = (
+    "Status", "detail", "DeviceBuffer",
+    "BOOL", "Class", "IMP", "NO", "Nil", "SEL", "YES", "id", "nil",  # Objective-C's
+)  # fmt: skip
 
 _KERNEL_TEXT = {
     "CUDA": ("cuda/kernels.cu.j2", collect_cuda_runtime, cuda_dialect),
@@ -58,7 +61,7 @@ def device_module_view(
     generator: str,
     functions: Sequence[DeviceFunctionView],
     constants: Sequence[ConstantView] = (),
-    images: Mapping[int, bytes] | None = None,
+    images: Mapping[int, str] | None = None,
     *,
     has_self_test: bool = False,
 ) -> DeviceModuleView:
@@ -69,7 +72,7 @@ def device_module_view(
         generator: first line of every file.
         functions: for one device, in the order in which they shall appear.
         constants: dependencies first.
-        images: machine code by architecture, 80 for sm_80.
+        images: PTX by architecture, 80 for sm_80.
         has_self_test: whether a program that tests the module belongs to it.
 
     Raises:
@@ -92,12 +95,15 @@ def device_module_view(
         has_self_test=has_self_test,
         pieces=tuple(_pieces(render_kernels(functions))),
         kernels=tuple(numbers),
-        images=tuple(ImageView(a, tuple(_rows(code))) for a, code in (images or {}).items()),
+        images=tuple(
+            ImageView(architecture, tuple(_pieces(text)))
+            for architecture, text in sorted((images or {}).items(), reverse=True)
+        ),
     )
 
 
 def check_device_name(name: str, kind: str) -> None:
-    """Refuse the name of a function or constant that every module for a device declares itself."""
+    """Refuse a name that modules for a device, or Objective-C, declare themselves."""
     if name in _DECLARED:
         raise ArgumentError(
             f"the {kind} name {name!r} is reserved in modules for graphics processors; use for "
@@ -151,8 +157,3 @@ def _pieces(text: str) -> Iterable[str]:
         piece.append(line)
         size += len(line)
     yield "".join(piece)
-
-
-def _rows(code: bytes) -> Iterable[str]:
-    for k in range(0, len(code), 24):
-        yield ", ".join(str(byte) for byte in code[k : k + 24])

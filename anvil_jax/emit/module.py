@@ -87,7 +87,7 @@ def render_module(
     solvers: Sequence[SolverView] = (),
     samples: Mapping[str, Sequence[SampleView]] | None = None,
     c_abi: bool = False,
-    images: Mapping[int, bytes] | None = None,
+    images: Mapping[int, str] | None = None,
 ) -> ModuleText:
     """The text of every file of a module.
 
@@ -98,7 +98,7 @@ def render_module(
         solvers: behind the functions, with names of their own.
         samples: for the self-test, by function name; None for no self-test.
         c_abi: whether to add CasADi's external-function form.
-        images: of a module for CUDA, machine code by architecture.
+        images: of a module for CUDA, PTX by architecture.
 
     Raises:
         ArgumentError: a name is no usable identifier, or two things have the same name.
@@ -137,7 +137,7 @@ def _device_module(
     constants: Sequence[ConstantView],
     samples: Mapping[str, Sequence[SampleView]] | None,
     c_abi: bool,
-    images: Mapping[int, bytes] | None,
+    images: Mapping[int, str] | None,
 ) -> ModuleText:
     if c_abi:
         raise ExportError(

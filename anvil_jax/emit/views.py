@@ -325,10 +325,10 @@ class DeviceInterfaceView(InterfaceView):
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
-    """Machine code compiled ahead of time: architecture, 80 for sm_80, and rows of bytes."""
+    """PTX compiled ahead of time: architecture, 80 for sm_80, and the text in pieces."""
 
     architecture: int
-    rows: tuple[str, ...]
+    pieces: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +341,7 @@ class DeviceModuleView:
         functions: in the order given by the user.
         pieces: the text of the kernels, cut because compilers limit the length of a literal.
         kernels: their names, by number.
-        images: machine code compiled ahead of time.
+        images: PTX compiled ahead of time, the newest architecture first.
     """
 
     name: str

@@ -112,7 +112,13 @@ def _configured_directory() -> Path:
 
 
 def cached_library(
-    name: str, source: str, abi: int, rebuild: bool = False, *, arguments: tuple[str, ...] = ()
+    name: str,
+    source: str,
+    abi: int,
+    rebuild: bool = False,
+    *,
+    flags: tuple[str, ...] = (),
+    arguments: tuple[str, ...] = (),
 ) -> Path:
     """The shared library of `source`, compiled now unless it was before.
 
@@ -121,6 +127,7 @@ def cached_library(
         source: complete C++ text.
         abi: version of what the library exports, part of the key.
         rebuild: compile even if there is an entry that looks sound.
+        flags: of the compiler, before the source, beside those that every library gets.
         arguments: of the compiler, behind the source: libraries and what they need. Files among
             them count with the time of their last change.
 
@@ -128,7 +135,7 @@ def cached_library(
         ToolchainError: no compiler, a failed compilation or an unusable cache directory.
     """
     compiler = find_compiler()
-    flags = compile_flags(compiler)
+    flags = (*compile_flags(compiler), *flags)
     directory = cache_directory()
     stem = f"{name[:_NAME_LENGTH]}-{_key(source, compiler, flags, abi, arguments)}"
     library = directory / f"{stem}.so"

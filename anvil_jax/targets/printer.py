@@ -69,6 +69,7 @@ class Text:
         declared: local arrays of its own.
         workspace: buffers there and the names of the pointers to them.
         needs_workspace: whether there are any.
+        further: other parameters, with their declarations.
     """
 
     lines: list[str] = field(default_factory=list)
@@ -78,6 +79,7 @@ class Text:
     declared: set[Buffer] = field(default_factory=set)
     workspace: dict[Buffer, str] = field(default_factory=dict)
     needs_workspace: bool = False
+    further: dict[str, str] = field(default_factory=dict)
 
 
 class Printer:
@@ -151,7 +153,8 @@ class Printer:
             found.append((self.dialect.pointer(ctype, name, private=True), name))
         outside = [n for n in text.counters if self.names.get(n) is not None]
         counters = sorted(outside, key=self.program.order.__getitem__)
-        return [*found, *((f"const int {self.names[n]}", self.names[n]) for n in counters)]
+        found += [(f"const int {self.names[n]}", self.names[n]) for n in counters]
+        return [*found, *((declared, name) for name, declared in text.further.items())]
 
     def body(self, text: Text) -> list[str]:
         """The lines of a function: pointers into the workspace, then the code."""
@@ -180,6 +183,7 @@ class Printer:
         self.functions.append("\n".join(lines))
         caller.pointers |= text.pointers
         caller.needs_workspace |= text.needs_workspace
+        caller.further |= text.further
         for b in text.arrays:
             if b not in text.declared:
                 caller.arrays.setdefault(b)

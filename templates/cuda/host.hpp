@@ -207,10 +207,9 @@ class Kernels {
         const CurrentContext current(device_.context());
         if (!current.status()) return current.status();
         for (const Image& image : images) {
-            // Machine code runs on the same generation, from its own architecture on.
-            if (image.data != nullptr && image.architecture / 10 == architecture / 10 &&
-                image.architecture <= architecture &&
-                cuModuleLoadData(&module_, image.data) == CUDA_SUCCESS) {
+            // What this driver cannot translate is compiled below.
+            if (image.text != nullptr && image.architecture <= architecture &&
+                cuModuleLoadData(&module_, image.text().c_str()) == CUDA_SUCCESS) {
                 return find();
             }
         }

@@ -1,7 +1,9 @@
 """CUDA kernels without a GPU: run on the host against JAX, and compiled by NVIDIA's compilers."""
 
+import re
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +13,17 @@ import jax
 import numpy as np
 import pytest
 
+import anvil_jax as av
 from anvil_jax.emit.device import render_kernels
 from anvil_jax.emit.views import DeviceFunctionView
+from anvil_jax.targets.gpu import layout
 from tests.cases.case import KERNELS, Case, Kernel
+from tests.cases.programs import quadrotor_step
 from tests.cases.table import TABLE
 from tests.support.emulated import emulated_cuda
 from tests.support.judge import difference
 from tests.support.native import Job, make_job, reference, run_natively
-from tests.support.nvrtc import compile_cubin
+from tests.support.nvrtc import compile_cubin, compile_log
 
 pytestmark = pytest.mark.compile
 
@@ -52,8 +57,12 @@ def test_equals_jax_when_emulated(
 
 
 @pytest.mark.parametrize("family", TABLE)
-def test_batches_equal_jax_when_emulated(family: str, tmp_path: Path):
-    """Every case with one instance per thread."""
+def test_batches_equal_jax_when_emulated(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Every case with one instance per thread, few as they are exchanging what they store."""
+    monkeypatch.setattr(layout, "ENOUGH_FOR_ROWS", 2)
+    monkeypatch.setenv("ANVIL_EMULATED_ORDER", "shuffled")
     batched = [_batched(c) for c in TABLE[family] if any(map(_is_array, jax.tree.leaves(c.inputs)))]
     made = [make_job(f"case_{c.name}", c.function, c.inputs, "auto", "CUDA") for c in batched]
     check(family, made, tmp_path, batched)
@@ -108,10 +117,36 @@ def test_nvrtc_compiles(family: str):
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 @pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90"])
 def test_nvcc_compiles(arch: str, tmp_path: Path):
-    """A family with loops, branches, tables and every kind of kernel."""
-    source = tmp_path / "programs.cu"
-    source.write_text(kernels("programs"), encoding="utf-8")
-    command = ["nvcc", "-cubin", f"-arch={arch}", "-std=c++17", "-Werror", "all-warnings"]
-    command += [str(source), "-o", str(tmp_path / "programs.cubin")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    """A family with loops, branches, tables and every kind of kernel, and a large batch."""
+    for name, text in (("programs", kernels("programs")), ("batch", quadrotor_batch())):
+        source = tmp_path / f"{name}.cu"
+        source.write_text(text, encoding="utf-8")
+        command = ["nvcc", "-cubin", f"-arch={arch}", "-std=c++17", "-Werror", "all-warnings"]
+        command += [str(source), "-o", str(tmp_path / "kernels.cubin")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def quadrotor_batch() -> str:
+    """16,384 steps of a quadrotor with sparse Jacobians."""
+
+    def stacked(z: jax.Array) -> jax.Array:
+        return quadrotor_step(z[:13], z[13:])
+
+    jacobian = av.spjacobian(av.NumericalFunction("stacked", stacked, (av.Arg(17),)))
+    both = av.NumericalFunction("both", lambda z: (stacked(z), jacobian(z)), (av.Arg(17),), "CUDA")
+    view = av.vmap(both, 16_384).view
+    assert isinstance(view, DeviceFunctionView)
+    assert [(launch.groups, launch.threads) for launch in view.launches] == [(256, 64)]
+    return render_kernels([view])
+
+
+def test_registers_are_enough(tmp_path: Path):
+    """The compiler says how many bytes per thread do not fit: none, in little compile time."""
+    text = quadrotor_batch()
+    begin = time.perf_counter()
+    log = compile_log(text, "sm_90", ["--ptxas-options=-v"])
+    assert time.perf_counter() - begin < 3
+    spilled = re.findall(r"(\d+) bytes spill stores", log)
+    assert spilled
+    assert set(spilled) == {"0"}, log

@@ -16,7 +16,7 @@ import anvil_jax as av
 from anvil_jax import Arg
 from anvil_jax.emit.device import render_kernels
 from anvil_jax.emit.views import DeviceFunctionView
-from anvil_jax.errors import AnvilError, ArgumentError
+from anvil_jax.errors import ArgumentError
 from tests.support import metal_shim
 
 pytestmark = pytest.mark.compile
@@ -187,9 +187,3 @@ def test_reserved_name_is_refused():
     f = av.NumericalFunction("DeviceBuffer", lambda x: x, (Arg(2, "float32"),), "METAL")
     with pytest.raises(ArgumentError, match="DeviceBuffer"):
         _ = f.header
-
-
-def test_calls_from_python_are_not_there_yet():
-    f = functions()[1]
-    with pytest.raises(AnvilError, match="METAL"):
-        f(*(jnp.zeros(arg.shape, "float32") for arg in f.inputs))

@@ -27,6 +27,15 @@ def compile_cubin(source: str, arch: str = "sm_80", options: Sequence[str] = ())
         AssertionError: it does not compile; the log says why.
         FileNotFoundError: there is no NVRTC on this machine.
     """
+    return _compiled(source, arch, options)[0]
+
+
+def compile_log(source: str, arch: str = "sm_80", options: Sequence[str] = ()) -> str:
+    """What the compiler says; see `compile_cubin`."""
+    return _compiled(source, arch, options)[1]
+
+
+def _compiled(source: str, arch: str, options: Sequence[str]) -> tuple[bytes, str]:
     nvrtc = _library()
     program = ctypes.c_void_p()
     text = source.encode()
@@ -37,8 +46,9 @@ def compile_cubin(source: str, arch: str = "sm_80", options: Sequence[str] = ())
         status = nvrtc.nvrtcCompileProgram(
             program, len(flags), (ctypes.c_char_p * len(flags))(*flags)
         )
-        assert status == _SUCCESS, _output(nvrtc, "ProgramLog", program).decode()[:8000]
-        return _output(nvrtc, "CUBIN", program)
+        log = _output(nvrtc, "ProgramLog", program).decode()
+        assert status == _SUCCESS, log[:8000]
+        return _output(nvrtc, "CUBIN", program), log
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 

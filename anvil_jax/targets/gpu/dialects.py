@@ -21,6 +21,7 @@ class KernelDialect(Dialect):
         lane: of the number of a thread in its group.
         tile: declaration of memory that a group shares; ``@`` stands for type, name and size.
         has_double: whether there is a type ``double``.
+        has_rows: whether rows.hpp is there, through which threads exchange what they store.
     """
 
     thread: str
@@ -28,6 +29,7 @@ class KernelDialect(Dialect):
     lane: str
     tile: str
     has_double: bool
+    has_rows: bool
 
     def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
         """Start of the definition of a kernel, up to the brace."""
@@ -76,6 +78,7 @@ CUDA = _Cuda(
     lane="static_cast<int>(threadIdx.x)",
     tile="alignas(16) __shared__ @",
     has_double=True,
+    has_rows=True,
 )
 
 METAL = _Metal(
@@ -90,6 +93,7 @@ METAL = _Metal(
     lane="static_cast<int>(anvil_lane)",
     tile="ANVIL_THREADGROUP @",
     has_double=False,
+    has_rows=False,
 )
 
 DIALECTS = {"CUDA": CUDA, "METAL": METAL}

@@ -3,16 +3,23 @@
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
 from anvil_jax.kernels.expression import is_float
-from anvil_jax.kernels.program import Buffer, Call, Program
+from anvil_jax.kernels.program import Buffer, Call, Program, Statement, Store
 from anvil_jax.kernels.schedule import Schedule
 from anvil_jax.targets.gpu.dialects import KernelDialect
 from anvil_jax.targets.gpu.layout import KernelLayout, Memory
+from anvil_jax.targets.gpu.ordering import SLOTS, Row
 from anvil_jax.targets.gpu.partition import Kernel
 from anvil_jax.targets.layout import Unit
 from anvil_jax.targets.printer import Printer, Text
 
 GROUP = 128
 """Threads of a group: few, because a thread of straight-line code holds many registers."""
+
+COLLECTIVE_GROUP = 64
+"""Threads of a group that exchanges values: shared memory holds `SLOTS` rows of each."""
+
+SLOT_BYTES = 40
+"""Shared memory of a row for each thread, see rows.hpp."""
 
 TILE_GROUP = 256
 _TILE_ELEMENTS = 2 * 16 * (64 + 4)
@@ -24,6 +31,8 @@ class KernelPrinter(Printer):
 
     Attributes:
         arguments: declarations of the parameters it uses, by name.
+        is_collective: threads exchange values, so that all of a group must take part.
+        slots: for how many rows they do so at a time.
     """
 
     def __init__(
@@ -36,13 +45,18 @@ class KernelPrinter(Printer):
         dialect: KernelDialect,
     ) -> None:
         """Lay the kernel out."""
-        layout = KernelLayout(program, plan, kernel, name, memory)
+        layout = KernelLayout(program, plan, kernel, name, memory, makes_rows=dialect.has_rows)
         super().__init__(program, layout, dialect)
+        self._rows = layout.rows
         self._kernel = kernel
         self._dialect = dialect
         self._copies = memory.copies
         self._windows = memory.windows
         self.arguments: dict[str, str] = {}
+        self.is_collective = bool(layout.rows)
+        self.slots = 0
+        self._slots: dict[Row, int] = {}
+        self._missing: dict[Row, int] = {}
 
     def print(self) -> list[str]:
         """The lines that a thread executes; sets `arguments`."""
@@ -53,6 +67,7 @@ class KernelPrinter(Printer):
         else:
             self.block(self.layout.block, text, self.layout.entry, "  ")
         text.counters.clear()
+        text.further.clear()
         self.arguments = {name: declared for declared, name in self.parameters(text)}
         return [*lines, *self.body(text)]
 
@@ -62,18 +77,57 @@ class KernelPrinter(Printer):
         extents = [(f"i{k}", loop) for k, loop in enumerate(kernel.loops)]
         self._counts["i"] = len(extents)
         inner = kernel.tiles or kernel.elements or 1
+        lines = []
+        place = "place"
+        if self.is_collective:
+            # Threads beyond the last trip repeat it, and store nothing.
+            place = "trip"
+            lines.append(f"  const bool is_inside = place < {kernel.trips};")
+            lines.append(f"  const int trip = is_inside ? place : {kernel.trips - 1};")
         for name, loop in extents:
             self.names[loop.variable] = name
         stride = inner
         spelled = []
         for k in range(len(extents) - 1, -1, -1):
             name, loop = extents[k]
-            value = "place" if stride == 1 else f"place / {stride}"
+            value = place if stride == 1 else f"{place} / {stride}"
             if k:
                 value = f"{value} % {loop.trips}"
             stride *= loop.trips
             spelled.append(f"  const int {name} = {value};")
-        return spelled[::-1]
+        return [*lines, *reversed(spelled)]
+
+    def _statement(self, statement: Statement, text: Text, unit: Unit, indent: str) -> None:
+        row = self._rows.get(statement) if isinstance(statement, Store) else None
+        if row is None or not isinstance(statement, Store):
+            super()._statement(statement, text, unit, indent)
+            return
+        text.further["is_inside"] = "const bool is_inside"
+        if len(row) == 1:
+            text.lines.append(f"{indent}if (is_inside) {{")
+            super()._statement(statement, text, unit, indent + "  ")
+            text.lines.append(indent + "}")
+            return
+        self.runtime["rows.hpp"] = None
+        text.further["tile"] = "unsigned char* tile"
+        if row not in self._slots:
+            used = set(self._slots.values())
+            self._slots[row] = next(k for k in range(SLOTS) if k not in used)
+            self._missing[row] = len(row)
+            self.slots = max(self.slots, self._slots[row] + 1)
+        types = f"{ELEMENT_TYPES[statement.buffer.dtype].cpp}, {len(row)}"
+        slot = f"tile + {self._slots[row] * SLOT_BYTES * COLLECTIVE_GROUP}"
+        value = self._ref(statement.value, text, unit)
+        text.lines.append(
+            f"{indent}anvil_rt::keep<{types}, {row.index(statement)}>({slot}, {value});"
+        )
+        self._missing[row] -= 1
+        if self._missing[row] == 0:
+            del self._slots[row]
+            # The address of the row's first element, from that of this one.
+            place = f"{self._ref(statement.index, text, unit)} - {row.index(statement)}"
+            where = f"is_inside ? {self._buffer(statement.buffer, text)} + ({place}) : nullptr"
+            text.lines.append(f"{indent}anvil_rt::store_row<{types}>({slot}, {where});")
 
     def _product(self, text: Text) -> None:
         """A matrix product that many threads compute together."""

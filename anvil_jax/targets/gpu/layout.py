@@ -18,9 +18,13 @@ from anvil_jax.targets.gpu.partition import Kernel, accessed
 from anvil_jax.targets.gpu.windows import Window
 from anvil_jax.targets.layout import Layout
 
-_LOCAL_BYTES = 8192
-"""Arrays of one thread up to this size are local; the driver reserves local memory for as many
-threads as the device could run at once."""
+_LOCAL_BYTES = 16_384
+"""Local arrays of one thread in all; larger ones lie in the workspace. The driver reserves local
+memory for as many threads as the device could run at once."""
+
+
+ENOUGH_FOR_ROWS = 1024
+"""Threads from which on it pays to exchange values before they are stored."""
 
 
 @dataclass(slots=True)
@@ -67,11 +71,13 @@ def plan_memory(
         for node in reads_handed(kernel, memory.handed):
             users[memory.handed[node][0]].append(kernel)
     lives: dict[Buffer, Lifetime] = {}
-    for buffer, using in users.items():
+    room = dict.fromkeys(kernels, _LOCAL_BYTES)
+    for buffer, using in sorted(users.items(), key=lambda item: item[0].nbytes):
         kernel = using[0]
         if buffer not in memory.copies:
             scope = buffer.scope or program.root
-            if _is_local(buffer, scope, using):
+            if _is_local(buffer, scope, using) and buffer.nbytes <= room[kernel]:
+                room[kernel] -= buffer.nbytes
                 memory.local[kernel].append(buffer)
                 continue
             memory.copies[buffer] = tuple(x for x in kernel.loops if _encloses(x.body, scope))
@@ -123,7 +129,6 @@ def _is_local(buffer: Buffer, scope: Block, users: Sequence[Kernel]) -> bool:
         and not kernel.elements
         and not kernel.tiles
         and scope not in kernel.path[:-1]
-        and buffer.nbytes <= _LOCAL_BYTES
     )
 
 
@@ -141,17 +146,31 @@ class KernelLayout(Layout):
 
     Attributes:
         copies: as in `Memory`.
+        rows: the row that each store is a part of, if threads exchange what they store.
     """
 
     def __init__(
-        self, program: Program, plan: Schedule, kernel: Kernel, name: str, memory: Memory
+        self,
+        program: Program,
+        plan: Schedule,
+        kernel: Kernel,
+        name: str,
+        memory: Memory,
+        *,
+        makes_rows: bool,
     ) -> None:
         """Lay out `kernel`, whose entry function will be `name`."""
         self.copies = memory.copies
         self._memory = memory
         self._kernel = kernel
         body = Block()
-        items = {**plan.items, body: reordered(kernel.items, plan.inlined.__contains__)}
+        own_items, rows = reordered(
+            kernel.items,
+            plan.inlined.__contains__,
+            makes_rows=makes_rows and kernel.threads >= ENOUGH_FOR_ROWS,
+        )
+        self.rows = {store: row for row in rows for store in row}
+        items = {**plan.items, body: own_items}
         handed = {
             node: place
             for node, place in memory.handed.items()

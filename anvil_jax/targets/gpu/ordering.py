@@ -2,9 +2,13 @@
 
 A thread of a graphics processor has at most 255 registers of 32 bits, and the more it takes the
 fewer threads run at once. The scheduler of programs keeps the order of creation, in which all
-results of a function are computed before the first is stored. Here each store comes as soon as its
-value is known, and values are computed just before they are needed: depth first from the stores, in
-several orders of the stores, of which the one with the fewest live values is taken.
+results of a function are computed before the first is stored. Here values are computed just before
+they are needed, depth first from the stores, and the stores are put in an order that keeps few
+values alive.
+
+Stores to neighbouring elements are a row: the threads of a warp keep them in shared memory and
+store the row together once it is complete. How many rows may be incomplete at a time is limited by
+that memory, and is one of the things the order is chosen for.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -14,14 +18,44 @@ from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
 from anvil_jax.kernels.program import Buffer, Store
 from anvil_jax.kernels.schedule import Item, is_volatile, operands
 
+type Row = tuple[Store, ...]
+"""Stores to neighbouring elements, which are stored together."""
 
-def reordered(items: Sequence[Item], is_inlined: Callable[[UOp], bool]) -> list[Item]:
+SLOTS = 16
+"""Rows that may be incomplete at a time; each takes shared memory."""
+
+_MOST_STORES = 300
+"""Stores up to which their order is looked for; the time grows with their square."""
+
+_WEIGHTS = (0.0, 0.1, 1.0)
+"""Of the searches; which one is best depends on the function."""
+
+_ENOUGH = 200
+"""Registers for values below which it does not matter how many more are free."""
+
+_ROW_BYTES = 32
+"""A sector of memory: what is stored together should fill it."""
+
+
+def reordered(
+    items: Sequence[Item], is_inlined: Callable[[UOp], bool], *, makes_rows: bool
+) -> tuple[list[Item], list[Row]]:
     """The items in an order of low register pressure; loops, branches and calls stay in place.
 
     Args:
         items: values and statements of one block, in a valid order.
         is_inlined: whether an expression has no register of its own.
+        makes_rows: bring stores to neighbouring elements together, if there is nothing else.
+
+    Returns:
+        The items, and the rows.
     """
+    if makes_rows and all(isinstance(item, UOp | Store) for item in items):
+        stores = [item for item in items if isinstance(item, Store)]
+        values = [item for item in items if isinstance(item, UOp)]
+        rows = _rows(stores)
+        if any(len(row) > 1 for row in rows) and not _has_conflict(values, stores):
+            return _Graph(items, items, is_inlined).best(rows), rows
     result: list[Item] = []
     segment: list[Item] = []
     for item in items:
@@ -31,7 +65,7 @@ def reordered(items: Sequence[Item], is_inlined: Callable[[UOp], bool]) -> list[
             result += _best(segment, items, is_inlined)
             result.append(item)
             segment = []
-    return result + _best(segment, items, is_inlined)
+    return result + _best(segment, items, is_inlined), []
 
 
 def _best(
@@ -42,8 +76,41 @@ def _best(
     if len(stores) < 2 or len(values) < 8 or _has_conflict(values, stores):
         return segment
     graph = _Graph(segment, everything, is_inlined)
-    orders = (stores, stores[::-1], graph.by_new_values(stores))
-    return min((segment, *map(graph.depth_first, orders)), key=graph.pressure)
+    best = graph.best([(store,) for store in stores])
+    return min((segment, best), key=graph.pressure)
+
+
+def _rows(stores: Iterable[Store]) -> list[Row]:
+    """All stores, those to neighbouring elements together."""
+    groups: dict[tuple[Buffer, UOp | None], dict[int, Store]] = {}
+    for store in stores:
+        base, place = _split_constant(store.index)
+        group = groups.setdefault((store.buffer, base), {})
+        if place in group:  # stored twice: only the order of the program is right
+            return [(store,) for store in stores]
+        group[place] = store
+    rows = []
+    for (buffer, _), group in groups.items():
+        most = _ROW_BYTES * 8 // ELEMENT_TYPES[buffer.dtype].bits
+        row: list[Store] = []
+        last = None
+        for place in sorted(group):
+            # Rows begin at multiples of their length, so that most of them fill one sector.
+            if row and (place != last + 1 or place % most == 0):
+                rows.append(tuple(row))
+                row = []
+            row.append(group[place])
+            last = place
+        rows.append(tuple(row))
+    return rows
+
+
+def _split_constant(index: UOp) -> tuple[UOp | None, int]:
+    if index.op is Ops.CONST:
+        return None, index.arg
+    if index.op is Ops.ADD and index.src[1].op is Ops.CONST:
+        return index.src[0], index.src[1].arg
+    return index, 0
 
 
 def _has_conflict(values: Iterable[UOp], stores: Iterable[Store]) -> bool:
@@ -100,6 +167,19 @@ class _Graph:
                 pending.extend(node.src)
         return sorted(found, key=self._position.__getitem__)
 
+    def best(self, rows: Sequence[Row]) -> list[Item]:
+        """The order with the fewest live values among those tried, few rows being incomplete."""
+        stores = [store for row in rows for store in row]
+        best = self.depth_first(stores)
+        if len(stores) > _MOST_STORES:
+            return best
+        for slots in (1, 2, 4, 8, SLOTS):
+            orders = [self.depth_first(self._greedy(rows, w, slots)) for w in _WEIGHTS]
+            best = min((best, *orders), key=self.pressure)
+            if self.pressure(best) <= _ENOUGH or all(len(row) == 1 for row in rows):
+                break
+        return best
+
     def depth_first(self, stores: Sequence[Store]) -> list[Item]:
         """Values just before the first of `stores` that needs them; those behind last."""
         order: list[Item] = []
@@ -118,28 +198,57 @@ class _Graph:
                 pending.extend((n, False) for n in reversed(self._needs[item]) if n not in done)
         return order
 
-    def by_new_values(self, stores: Sequence[Store]) -> list[Store]:
-        """Stores such that each needs as few values as possible that none before it needed."""
-        closure = {store: self._closure(store) for store in stores}
+    def _greedy(self, rows: Sequence[Row], weight: float, slots: int) -> list[Store]:
+        """Stores such that each leaves as few more values alive as possible.
+
+        Args:
+            rows: all of them.
+            weight: what a value that has to be computed counts, beside one that stays alive.
+            slots: rows that may be incomplete at a time.
+        """
+        users: dict[UOp, int] = dict.fromkeys(self._lasting, 1)
+        for needs in self._needs.values():
+            for node in needs:
+                users[node] = users.get(node, 0) + 1
+        row_of = {store: row for row in rows for store in row}
+        missing = {row: len(row) for row in rows}
         known: set[UOp] = set()
-        left = list(stores)
+        left = dict.fromkeys(store for row in rows for store in row)
         order = []
         while left:
-            best = min(left, key=lambda s: len(closure[s] - known))
-            left.remove(best)
-            known |= closure[best]
+            begun = [row for row, count in missing.items() if 0 < count < len(row)]
+            candidates = left if len(begun) < slots else [s for s in left if row_of[s] in begun]
+            best = min(candidates, key=lambda s: self._growth(s, known, users, weight))
+            del left[best]
             order.append(best)
+            missing[row_of[best]] -= 1
+            new = self._new_values(best, known)
+            for item in (*new, best):
+                for node in self._needs[item]:
+                    users[node] -= 1
+            known |= set(new)
         return order
 
-    def _closure(self, item: Item) -> set[UOp]:
-        found: set[UOp] = set()
-        pending = list(self._needs[item])
+    def _growth(self, store: Store, known: set[UOp], users: dict[UOp, int], weight: float) -> float:
+        new = self._new_values(store, known)
+        used: dict[UOp, int] = {}
+        for item in (*new, store):
+            for node in self._needs[item]:
+                used[node] = used.get(node, 0) + 1
+        ended = sum(_registers(node) for node, n in used.items() if users[node] == n)
+        begun = sum(map(_registers, new))
+        return begun - ended + weight * begun
+
+    def _new_values(self, store: Store, known: set[UOp]) -> list[UOp]:
+        """The values a store needs that are not `known`."""
+        found: dict[UOp, None] = {}
+        pending = list(self._needs[store])
         while pending:
             node = pending.pop()
-            if node not in found:
-                found.add(node)
+            if node not in known and node not in found:
+                found[node] = None
                 pending.extend(self._needs[node])
-        return found
+        return list(found)
 
     def pressure(self, order: Sequence[Item]) -> int:
         """Registers of 32 bits in use at the worst place."""

@@ -26,6 +26,7 @@ from anvil_jax.kernels.program import (
 )
 from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, walk
 from anvil_jax.targets.gpu.windows import Windows
+from anvil_jax.targets.intrinsics import INTRINSICS
 
 ENOUGH_THREADS = 32_768
 """Threads from which on loops inside a thread stay loops: about what keeps a large GPU busy."""
@@ -34,7 +35,7 @@ _WORTH_THREADS = 8
 """Trips of an inner loop from which on they are worth threads of their own."""
 
 _REPEATED = 64
-"""Values that every thread computes again rather than reading them from memory."""
+"""Operations that every thread repeats rather than reading their results from memory."""
 
 _TILE = 64
 """Rows and columns of a matrix product that 256 threads compute together; see contraction.hpp."""
@@ -136,7 +137,7 @@ def _split(
             run.append(statement)
         elif windows.makes_superfluous(statement):
             continue
-        elif isinstance(statement, For) and _is_shared_out(statement, threads):
+        elif isinstance(statement, For) and _is_shared_out(statement, threads, block):
             close()
             if statement.trips:
                 _split(statement.body, (*loops, statement), plan, windows, kernels)
@@ -148,10 +149,11 @@ def _split(
     close()
 
 
-def _is_shared_out(loop: For, threads: int) -> bool:
+def _is_shared_out(loop: For, threads: int, block: Block) -> bool:
     if not loop.parallel or threads >= ENOUGH_THREADS:
         return False
-    return threads == 1 or loop.trips >= _WORTH_THREADS
+    is_all = len(block.statements) == 1
+    return threads == 1 or is_all or loop.trips >= _WORTH_THREADS
 
 
 def _is_product(call: Call, threads: int) -> bool:
@@ -197,7 +199,7 @@ def _hand_over(
     needed = _needed(plan, kernel.roots(), set(kernel.path), handed)
     known = {n: k for k in before if k.block is kernel.block for n in k.items if n in plan.block_of}
     shared = {n for n in needed if plan.block_of[n] is not kernel.block or n in known}
-    if sum(node.op is not Ops.LOAD for node in shared) <= _REPEATED:
+    if sum(map(_cost, shared)) <= _REPEATED:
         return
     own = [node for node in needed if node not in shared]
     frontier = _used_directly([*kernel.roots(), *own], plan, shared)
@@ -215,6 +217,13 @@ def _hand_over(
             handed[node] = makers[node]
             if node not in makers[node].hands:
                 makers[node].hands.append(node)
+
+
+def _cost(node: UOp) -> int:
+    """Operations, a named value with what is written inside it counting as one."""
+    if node.op is Ops.CUSTOM and node.arg in INTRINSICS:
+        return INTRINSICS[node.arg].cost
+    return int(node.op is not Ops.LOAD)
 
 
 def _fill(program: Program, plan: Schedule, kernel: Kernel, handed: Container[UOp]) -> None:

@@ -9,7 +9,13 @@ from anvil_jax.kernels.program import Program
 from anvil_jax.kernels.schedule import Schedule, schedule
 from anvil_jax.targets.gpu.dialects import DIALECTS, KernelDialect
 from anvil_jax.targets.gpu.fusion import Launch, fuse
-from anvil_jax.targets.gpu.kernel_printer import GROUP, TILE_GROUP, KernelPrinter
+from anvil_jax.targets.gpu.kernel_printer import (
+    COLLECTIVE_GROUP,
+    GROUP,
+    SLOT_BYTES,
+    TILE_GROUP,
+    KernelPrinter,
+)
 from anvil_jax.targets.gpu.layout import Memory, plan_memory
 from anvil_jax.targets.gpu.partition import Kernel, partition
 from anvil_jax.targets.gpu.windows import Windows
@@ -64,34 +70,42 @@ class _DeviceText:
 
     def launch(self, name: str, kernels: Launch) -> LaunchView:
         """Prints one kernel function, whose threads execute the parts of all `kernels`."""
+        names = [name] if len(kernels) == 1 else [f"{name}_{k}" for k in range(len(kernels))]
+        printers = [
+            KernelPrinter(self._program, self._plan, kernel, own, self._memory, self._dialect)
+            for kernel, own in zip(kernels, names, strict=True)
+        ]
+        is_collective = any(printer.is_collective for printer in printers)
+        group = COLLECTIVE_GROUP if is_collective else GROUP
+        if kernels[0].tiles:
+            group = TILE_GROUP
         threads = max(kernel.threads for kernel in kernels)
-        group = TILE_GROUP if kernels[0].tiles else GROUP
+        lines: list[str] = []
         parameters: dict[str, str] = {}
-        lines = [self._first_line(kernels[0], group)]
-        for k, kernel in enumerate(kernels):
-            own_name = name if len(kernels) == 1 else f"{name}_{k}"
-            printer = KernelPrinter(
-                self._program, self._plan, kernel, own_name, self._memory, self._dialect
-            )
+        for kernel, printer in zip(kernels, printers, strict=True):
             body = printer.print()
             parameters |= printer.arguments
             # Groups are whole: threads beyond the last trip have nothing to do.
-            is_guarded = kernel.threads % group != 0 or kernel.threads != threads
-            if is_guarded:
-                lines.append(f"  if (place < {kernel.threads}) {{")
-            elif len(kernels) > 1:
-                lines.append("  {")
-            is_nested = is_guarded or len(kernels) > 1
-            lines += [f"  {line}" if is_nested else line for line in body]
-            lines += ["  }"] if is_nested else []
+            is_whole = kernel.threads % group == 0 and kernel.threads == threads
+            scope = (
+                "{" if is_whole or printer.is_collective else f"if (place < {kernel.threads}) {{"
+            )
+            if scope != "{" or len(kernels) > 1:
+                body = [f"  {scope}", *(f"  {line}" for line in body), "  }"]
+            lines += body
             self.functions += printer.functions
             self.runtime |= printer.runtime
             self.tables |= {table.name: table for table in printer.tables.values()}
-        names = sorted(parameters, key=_argument_order)
-        head = self._dialect.kernel_head(name, [parameters[n] for n in names], group)
-        self.functions.append("\n".join([f"{head} {{", *lines, "}", ""]))
+        first = [self._first_line(kernels[0], group)]
+        if slots := max(printer.slots for printer in printers):
+            tile = f"unsigned char tile[{slots * SLOT_BYTES * group}]"
+            first.append(f"  {self._dialect.tile.replace('@', tile)};")
+        arguments = sorted(parameters, key=_argument_order)
+        head = self._dialect.kernel_head(name, [parameters[a] for a in arguments], group)
+        self.functions.append("\n".join([f"{head} {{", *first, *lines, "}", ""]))
         # A lone thread needs no neighbours.
-        return LaunchView(name, tuple(names), -(-threads // group), 1 if threads == 1 else group)
+        groups = -(-threads // group)
+        return LaunchView(name, tuple(arguments), groups, 1 if threads == 1 else group)
 
     def _first_line(self, kernel: Kernel, group: int) -> str:
         place = self._dialect.group if kernel.tiles else self._dialect.thread

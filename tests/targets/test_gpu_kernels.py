@@ -1,0 +1,138 @@
+"""Which kernels a function becomes, and that they compute what JAX does."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from anvil_jax.emit.views import DeviceFunctionView
+from tests.support.emulated import emulated_cuda
+from tests.support.judge import difference
+from tests.support.native import make_job, reference, run_natively
+
+pytestmark = pytest.mark.compile
+
+_COMMAND = ["g++", "-O0", "-ftrivial-auto-var-init=pattern"]
+_random = np.random.default_rng(5)
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> Callable[..., DeviceFunctionView]:
+    """`kernels(function, *inputs)`: the view, after its results have been judged."""
+
+    def make(function: Callable[..., Any], *inputs: Any, kernel: Any = "auto") -> Any:
+        job = make_job("f", function, inputs, kernel, "CUDA")
+        found = run_natively([job], _COMMAND, tmp_path, emulated_cuda)["f"]
+        assert difference(found, reference(function, inputs), rtol=1e-11) is None
+        return job.view
+
+    return make
+
+
+def threads(view: DeviceFunctionView) -> list[int]:
+    """Threads of each launch, groups being whole."""
+    return [launch.groups * launch.threads for launch in view.launches]
+
+
+def long_chain(p: jax.Array) -> jax.Array:
+    """A hundred operations, all needed, whose result is one number."""
+    for _ in range(50):
+        p = jnp.sin(p) * 1.5
+    return p
+
+
+def test_a_loop_of_independent_trips_is_one_launch(kernels):
+    view = kernels(lambda x: jnp.tanh(x) + 1.0, _random.normal(size=1000))
+    assert threads(view) == [1024]
+    assert view.workspace_nbytes == 0
+
+
+def test_expensive_values_are_computed_once_and_handed_over(kernels):
+    view = kernels(lambda p, x: x * long_chain(p), 0.3, _random.normal(size=1000))
+    assert threads(view) == [1, 1024]
+    assert "sin" not in view.code.partition("f_kernel_1")[2]
+
+
+def test_cheap_values_are_computed_again_by_every_thread(kernels):
+    view = kernels(lambda p, x: x * jnp.sin(p), 0.3, _random.normal(size=1000))
+    assert threads(view) == [1024]
+
+
+def test_values_of_an_instance_are_handed_over_to_its_threads(kernels):
+    def instance(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        p, x = args
+        return x * long_chain(p)
+
+    p, x = _random.normal(size=40), _random.normal(size=(40, 90))
+    view = kernels(lambda p, x: lax.map(instance, (p, x)), p, x, kernel="tensor")
+    assert threads(view) == [128, 3712]
+
+
+def test_neighbours_without_dependence_share_a_launch(kernels):
+    x = _random.normal(size=1000)
+    assert threads(kernels(lambda x: (jnp.sin(x), jnp.cos(x[:500])), x)) == [1024]
+    dependent = kernels(lambda x: jnp.cumsum(jnp.sin(x) * jnp.exp(x))[::-1], x)
+    assert len(dependent.launches) > 1
+
+
+def test_results_of_instances_are_written_where_they_belong(kernels):
+    def instance(x: jax.Array) -> jax.Array:
+        return jnp.cumsum(x)
+
+    view = kernels(lambda x: lax.map(instance, x), _random.normal(size=(30, 50)), kernel="tensor")
+    assert "= out0 + static_cast<std::int64_t>(i0) * 50;" in view.code
+    assert view.workspace_nbytes == 0
+
+
+def test_many_instances_run_their_loops_themselves(kernels):
+    def instance(x: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(x))
+
+    view = kernels(lambda x: lax.map(instance, x), _random.normal(size=(40_000, 3)))
+    assert threads(view) == [40_064]
+
+
+def test_large_arrays_of_a_thread_lie_in_the_workspace(kernels):
+    def instance(x: jax.Array) -> jax.Array:
+        return lax.scan(lambda c, v: (jnp.flip(c) * v, c[0]), jnp.ones(3000), x)[1]
+
+    view = kernels(lambda x: lax.map(instance, x), _random.normal(size=(20, 4)))
+    assert view.workspace_nbytes >= 20 * 3000 * 8
+
+
+@pytest.mark.parametrize(
+    ("shapes", "groups", "size"),
+    [
+        (((3, 4), (4, 5)), 1, 1),
+        (((20, 6), (6, 30)), 5, 128),
+        (((70, 33), (33, 90)), 4, 256),
+        (((5, 70, 33), (5, 33, 90)), 20, 256),
+    ],
+)
+def test_products_are_divided_by_size(kernels, shapes, groups: int, size: int):
+    inputs = [_random.normal(size=shape) for shape in shapes]
+    view = kernels(jnp.matmul, *inputs)
+    assert [(launch.groups, launch.threads) for launch in view.launches] == [(groups, size)]
+
+
+@pytest.mark.parametrize("shape", [(100_003,), (7, 5000), (5000, 7), (50, 7, 90)])
+@pytest.mark.parametrize("axes", [None, -1, 0])
+def test_reductions_are_divided_among_threads(kernels, shape: tuple[int, ...], axes: int | None):
+    view = kernels(lambda x: (jnp.sum(x, axes), jnp.max(x * 2, axes)), _random.normal(size=shape))
+    assert len(view.launches) <= 6
+    assert max(threads(view)) > 200
+
+
+def test_text_is_reproducible():
+    x = _random.normal(size=(40, 30))
+
+    def function(x: jax.Array) -> Any:
+        return lax.map(lambda v: (jnp.cumsum(v), jnp.sort(v)), x), x @ x.T, jnp.sum(x)
+
+    first, second = (make_job("f", function, (x,), "auto", "CUDA").view for _ in range(2))
+    assert first == second
