@@ -311,8 +311,9 @@ def lagrangian_hessian(
             total = total + jnp.vdot(multipliers, values)
         return total
 
-    factor = (Arg(()),) if objective_factor else ()
-    specs = (*first.specs, *factor, *(Arg(size) for size in sizes))
+    factor = (Arg((), _real_type(objective or first)),) if objective_factor else ()
+    multipliers = (Arg(size, _real_type(c)) for c, size in zip(constraints, sizes, strict=True))
+    specs = (*first.specs, *factor, *multipliers)
     names = [*(("factor",) if objective_factor else ())]
     names += [f"multipliers_{c.name}" for c in constraints]
     whole = _like(first, lagrangian, "lagrangian", None, specs=specs, extra=names)
@@ -320,6 +321,12 @@ def lagrangian_hessian(
 
 
 # ---- pieces ----
+
+
+def _real_type(fn: NumericalFunction[..., Any]) -> str:
+    """The floating-point dtype of what multiplies the results of a function."""
+    found = np.result_type(*(output.dtype for output in fn.outputs))
+    return found.name if found.kind == "f" else "float64"
 
 
 def _derivative(

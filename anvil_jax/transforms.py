@@ -11,15 +11,17 @@ from jax import numpy as jnp
 from anvil_jax.arguments import Arg
 from anvil_jax.errors import ArgumentError
 from anvil_jax.function import NumericalFunction
-from anvil_jax.lowering.selection import scalar_operations
+from anvil_jax.lowering.selection import primitive_names, scalar_operations
 from anvil_jax.selected import described
 from anvil_jax.tracing import argument_names
 
 type Axes = int | Sequence[int | None] | None
 
-_MAX_LOOPED = {"CPU": 5_000, "CUDA": 50_000, "METAL": 50_000}
-"""Scalar operations of one instance up to which a batch is a loop over scalar kernels, and on a
-graphics processor one thread for each instance."""
+_MAX_LOOPED = 5_000
+"""Scalar operations of one instance up to which a batch is a loop over scalar kernels."""
+
+_MAX_THREADED = 50_000
+"""The same where each instance has a thread of its own, and matrix products do not count more."""
 
 
 def vmap(
@@ -60,8 +62,7 @@ def vmap(
         spec if axis is None else jax.tree_util.tree_map(_grown(int(batch_size), axis), spec)
         for spec, axis in zip(_arg_specs(fn), axes, strict=True)
     )
-    looped = scalar_operations(fn.traced.jaxpr.jaxpr) <= _MAX_LOOPED[fn.device]
-    batched = _loop(fn, axes, ends) if looped else _batch(fn, axes, ends)
+    batched = _loop(fn, axes, ends) if _is_looped(fn) else _batch(fn, axes, ends)
     names = argument_names(fn.fn, len(fn.specs))
     return NumericalFunction(
         f"{fn.name}_vmap" if name is None else name,
@@ -188,6 +189,17 @@ class DynamicBatch:
 
 
 # ---- pieces ----
+
+
+def _is_looped(fn: NumericalFunction[..., Any]) -> bool:
+    jaxpr = fn.traced.jaxpr.jaxpr
+    operations = scalar_operations(jaxpr)
+    if operations <= _MAX_LOOPED or fn.device == "CPU":
+        return operations <= _MAX_LOOPED
+    used = primitive_names(jaxpr)
+    # A loop over batched arrays would be run by one thread, one step after the other.
+    has_loop = bool(used & {"scan", "while"})
+    return has_loop or (operations <= _MAX_THREADED and "dot_general" not in used)
 
 
 def _check_function(fn: Any, what: str) -> None:

@@ -3,7 +3,7 @@
 Usage: python benchmarks/gpu.py [sections] [--write [--page FILE]]
 
 Sections: static (needs no GPU), cases, sanitizer, timing. What cannot run says so. `--write`
-replaces the chosen sections of docs/benchmarks_gpu.md, or of FILE, and keeps the others.
+replaces the chosen sections of docs/gpu.md, or of FILE, and keeps the others.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from anvil_jax.emit.device import render_kernels
 from anvil_jax.errors import AnvilError
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "benchmarks_gpu.md"
+PAGE = ROOT / "docs" / "gpu.md"
 INTRO = """# Benchmarks on a GPU
 
 Written by `python benchmarks/gpu.py --write`, section by section, each on the machine that it
@@ -368,9 +368,10 @@ def timing(bench: Bench) -> Iterator[str]:
         "from Python, `from Python` a single call with JAX arrays, waited for. JAX is the best of "
         "single calls, a loop and `lax.map` over several inputs, with matrix products in full "
         "precision. One CPU core calls the function of one instance for each in turn; `core, "
-        "batched` is av.vmap on that core, which may compute instances side by side. Ours in a ratio is the better of `device` and `call`. Required: five times "
-        "as fast as JAX for the quadrotor and the race car, the race car fifty times as fast as "
-        "one CPU core, NVRTC within 3 s; the difference from JAX on the CPU is by norms."
+        "batched` is av.vmap on that core, which may compute instances side by side. Ours in a "
+        "ratio is the better of `device` and `call`. Required: five times as fast as JAX for the "
+        "quadrotor and the race car, the race car fifty times as fast as one CPU core, NVRTC "
+        "within 3 s; the difference from JAX on the CPU is by norms."
     )
     yield table(SPEED, speed)
     yield (

@@ -36,9 +36,9 @@ if [ $# -eq 0 ]; then
   set -- timing cases sanitizer static --sanitizer-seconds 150
 fi
 set -o pipefail
-cp docs/benchmarks_gpu.md "$out/benchmarks_gpu.md" 2>/dev/null
+cp docs/gpu.md "$out/gpu.md" 2>/dev/null
 timeout "${GPU_SECONDS:-570}" "$python" benchmarks/gpu.py "$@" --write \
-  --page "$out/benchmarks_gpu.md" 2>&1 | tee "$out/log.txt"
+  --page "$out/gpu.md" 2>&1 | tee "$out/log.txt"
 status=$?
-echo "exit status $status; results in $out: benchmarks_gpu.md, log.txt, environment.txt"
+echo "exit status $status; results in $out: gpu.md, log.txt, environment.txt"
 exit $status

@@ -322,9 +322,17 @@ class Code:
         Raises:
             LoweringError: it would hold 2**31 elements or more.
         """
+        self.check_size(size)
+        return Buffer(dtype, size, "intermediate", scope=self.block)
+
+    def check_size(self, size: int) -> None:
+        """Refuse arrays whose addresses are not C++ ints.
+
+        Raises:
+            LoweringError: `size` is 2**31 elements or more.
+        """
         if size >= MAX_ELEMENTS:
             raise LoweringError(f"an array of {size} elements is too large{self.where()}")
-        return Buffer(dtype, size, "intermediate", scope=self.block)
 
     def alias(self, buffer: Buffer) -> Buffer:
         """`buffer` as seen from the current block while the block also overwrites it."""

@@ -185,6 +185,8 @@ def lower_jaxpr(
         LoweringError: an operation has no native form; the message names the user's line.
     """
     lowering = Lowering(kernel, has_threads=has_threads)
+    for v in (*jaxpr.invars, *jaxpr.outvars):
+        lowering.check_size(math.prod(aval_shape(v.aval)))
     inputs = tuple(
         Buffer(aval_dtype(v.aval), math.prod(aval_shape(v.aval)), "input", k, scope=lowering.root)
         for k, v in enumerate(jaxpr.invars)

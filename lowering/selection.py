@@ -122,3 +122,10 @@ def scalar_operations(jaxpr: core.Jaxpr) -> int:
         else:
             total += size
     return min(total, _BOUNDLESS)
+
+
+def primitive_names(jaxpr: core.Jaxpr) -> set[str]:
+    """The primitives of a jaxpr and of those inside it."""
+    names = {eqn.primitive.name for eqn in jaxpr.eqns}
+    inner = (j for eqn in jaxpr.eqns for j in core.jaxprs_in_params(eqn.params))
+    return names.union(*map(primitive_names, inner))

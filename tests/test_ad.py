@@ -227,6 +227,13 @@ def test_lagrangian():
     same(dense(alone(x, 0.7, lam)), np.triu(truth(jax.hessian(lagrangian), x, 0.0)))
 
 
+def test_lagrangian_multipliers_have_the_dtype_of_what_they_multiply():
+    f = av.NumericalFunction("f", lambda x: jnp.sum(x**3), (av.Arg(2, "float32"),))
+    g = av.NumericalFunction("g", lambda x: x * x, (av.Arg(2, "float32"),))
+    made = av.lagrangian_hessian(f, g, objective_factor=True)
+    assert all(arg.dtype == "float32" for arg in (*made.inputs, *made.outputs))
+
+
 @pytest.mark.parametrize("mode", ["auto", "fwd"])
 def test_guards_hold(mode):
     def guarded(x):

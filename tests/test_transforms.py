@@ -116,3 +116,17 @@ def test_refusals():
         av.vmap(plain, 3)
     with pytest.raises(ArgumentError, match="different numbers"):
         av.dvmap(f)(np.zeros((2, 3)), np.zeros((3, 3)))
+
+
+def test_on_a_gpu_loops_and_scalar_code_are_batched_by_thread():
+    def roll_out(x):
+        return jax.lax.scan(lambda c, _: (jnp.sin(c) * 1.1, c), x, None, length=100_000)[0]
+
+    f = av.NumericalFunction("roll_out", roll_out, (av.Arg(3),), "CUDA")
+    (launch,) = av.vmap(f, 2000).view.launches
+    assert launch.groups * launch.threads >= 2000
+    weights = np.ones((64, 64))
+    f = av.NumericalFunction(
+        "network", lambda x: jnp.tanh(weights @ x) @ weights, (av.Arg(64),), "CUDA"
+    )
+    assert "contract_tiles" in av.vmap(f, 4096).kernels

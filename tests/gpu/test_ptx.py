@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Literal
 
 import jax.numpy as jnp
 import pytest
@@ -14,7 +15,7 @@ from tests.support.cuda.emulator import Emulator
 pytestmark = pytest.mark.compile
 
 
-def function(device: str = "CUDA") -> av.NumericalFunction:
+def function(device: Literal["CPU", "CUDA"] = "CUDA") -> av.NumericalFunction:
     return av.NumericalFunction("f", lambda x: jnp.tanh(x) * 2, (av.Arg(300),), device)
 
 

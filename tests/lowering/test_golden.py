@@ -69,3 +69,28 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[av.Arg, ...]]] = {
 def test_kernels(name: str, compare_golden: Callable[[str, str], None]):
     function, inputs = CASES[name]
     compare_golden(f"kernels/{name}.txt", av.NumericalFunction(name, function, inputs).kernels)
+
+
+def batch(x: jax.Array) -> jax.Array:
+    """One instance per thread, whose stores are exchanged."""
+    return jax.lax.map(lambda v: jnp.stack([v[0] * v[1], jnp.sin(v[2]), v[0] - v[2]]), x)
+
+
+def maximum(x: jax.Array) -> jax.Array:
+    """A reduction that threads share out."""
+    return jnp.max(x)
+
+
+DEVICE_CASES: dict[str, tuple[Callable[..., Any], tuple[av.Arg, ...]]] = {
+    "batch": (batch, (av.Arg((2000, 3), "float32"),)),
+    "maximum": (maximum, (av.Arg(10_000, "float32"),)),
+    "product": (jnp.matmul, (av.Arg((500, 40), "float32"), av.Arg((40, 360), "float32"))),
+}
+
+
+@pytest.mark.parametrize("device", ["CUDA", "METAL"])
+@pytest.mark.parametrize("name", DEVICE_CASES)
+def test_device_kernels(name: str, device: Any, compare_golden: Callable[[str, str], None]):
+    function, inputs = DEVICE_CASES[name]
+    text = av.NumericalFunction(name, function, inputs, device).kernels
+    compare_golden(f"kernels/{name}_{device.lower()}.txt", text)

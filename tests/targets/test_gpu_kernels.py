@@ -110,8 +110,9 @@ def test_large_arrays_of_a_thread_lie_in_the_workspace(kernels):
     [
         (((3, 4), (4, 5)), 1, 1),
         (((20, 6), (6, 30)), 5, 128),
-        (((70, 33), (33, 90)), 4, 256),
-        (((5, 70, 33), (5, 33, 90)), 20, 256),
+        (((70, 33), (33, 90)), 50, 128),
+        (((300, 33), (33, 450)), 40, 256),
+        (((9, 70, 33), (9, 33, 90)), 36, 256),
     ],
 )
 def test_products_are_divided_by_size(kernels, shapes, groups: int, size: int):
@@ -126,6 +127,16 @@ def test_reductions_are_divided_among_threads(kernels, shape: tuple[int, ...], a
     view = kernels(lambda x: (jnp.sum(x, axes), jnp.max(x * 2, axes)), _random.normal(size=shape))
     assert len(view.launches) <= 6
     assert max(threads(view)) > 200
+
+
+def test_a_busy_lone_thread_is_warned_of():
+    def roll_out(x: jax.Array) -> jax.Array:
+        return lax.scan(lambda c, _: (jnp.sin(c) * 1.1, None), x, None, length=2000)[0]
+
+    x = np.zeros(1000)
+    with pytest.warns(UserWarning, match="one after the other in 1 thread of the device"):
+        make_job("f", roll_out, (x,), "auto", "CUDA")
+    make_job("f", lambda x: lax.map(roll_out, x), (x,), "auto", "CUDA")
 
 
 def test_text_is_reproducible():

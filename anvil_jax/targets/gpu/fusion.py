@@ -9,7 +9,7 @@ from anvil_jax.kernels.program import Buffer, Call, Store
 from anvil_jax.targets.gpu.layout import reads_handed
 from anvil_jax.targets.gpu.partition import Kernel
 
-type Launch = tuple[Kernel, ...]
+type Launch = Sequence[Kernel]
 """Kernels whose parts one thread executes one after the other."""
 
 _FEW_THREADS = 4096

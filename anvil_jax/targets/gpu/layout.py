@@ -51,7 +51,7 @@ class Memory:
 def plan_memory(
     program: Program,
     plan: Schedule,
-    launches: Sequence[tuple[Kernel, ...]],
+    launches: Sequence[Sequence[Kernel]],
     windows: Mapping[Buffer, Window],
 ) -> Memory:
     """Decides for every intermediate of a partitioned program where it lives."""

@@ -27,8 +27,8 @@ SLOTS = 16
 _MOST_STORES = 300
 """Stores up to which their order is looked for; the time grows with their square."""
 
-_WEIGHTS = (0.0, 0.1, 1.0)
-"""Of the searches; which one is best depends on the function."""
+_WEIGHT = 0.1
+"""What a register for a new value counts, beside one more that stays in use."""
 
 _ENOUGH = 200
 """Registers for values below which it does not matter how many more are free."""
@@ -93,7 +93,7 @@ def _rows(stores: Iterable[Store]) -> list[Row]:
     for (buffer, _), group in groups.items():
         most = _ROW_BYTES * 8 // ELEMENT_TYPES[buffer.dtype].bits
         row: list[Store] = []
-        last = None
+        last = -1
         for place in sorted(group):
             # Rows begin at multiples of their length, so that most of them fill one sector.
             if row and (place != last + 1 or place % most == 0):
@@ -143,6 +143,7 @@ class _Graph:
         is_inlined: Callable[[UOp], bool],
     ) -> None:
         self._values = {item for item in segment if isinstance(item, UOp)}
+        self._sizes = {node: _registers(node) for node in self._values}
         self._position = {item: k for k, item in enumerate(segment)}
         self._is_inlined = is_inlined
         self._needs = {item: self._needed_by(item) for item in segment}
@@ -173,9 +174,8 @@ class _Graph:
         best = self.depth_first(stores)
         if len(stores) > _MOST_STORES:
             return best
-        for slots in (1, 2, 4, 8, SLOTS):
-            orders = [self.depth_first(self._greedy(rows, w, slots)) for w in _WEIGHTS]
-            best = min((best, *orders), key=self.pressure)
+        for slots in (1, 4, SLOTS):
+            best = min(best, self.depth_first(self._greedy(rows, slots)), key=self.pressure)
             if self.pressure(best) <= _ENOUGH or all(len(row) == 1 for row in rows):
                 break
         return best
@@ -198,12 +198,11 @@ class _Graph:
                 pending.extend((n, False) for n in reversed(self._needs[item]) if n not in done)
         return order
 
-    def _greedy(self, rows: Sequence[Row], weight: float, slots: int) -> list[Store]:
+    def _greedy(self, rows: Sequence[Row], slots: int) -> list[Store]:
         """Stores such that each leaves as few more values alive as possible.
 
         Args:
             rows: all of them.
-            weight: what a value that has to be computed counts, beside one that stays alive.
             slots: rows that may be incomplete at a time.
         """
         users: dict[UOp, int] = dict.fromkeys(self._lasting, 1)
@@ -218,7 +217,7 @@ class _Graph:
         while left:
             begun = [row for row, count in missing.items() if 0 < count < len(row)]
             candidates = left if len(begun) < slots else [s for s in left if row_of[s] in begun]
-            best = min(candidates, key=lambda s: self._growth(s, known, users, weight))
+            best = min(candidates, key=lambda s: self._growth(s, known, users))
             del left[best]
             order.append(best)
             missing[row_of[best]] -= 1
@@ -229,15 +228,15 @@ class _Graph:
             known |= set(new)
         return order
 
-    def _growth(self, store: Store, known: set[UOp], users: dict[UOp, int], weight: float) -> float:
+    def _growth(self, store: Store, known: set[UOp], users: dict[UOp, int]) -> float:
         new = self._new_values(store, known)
         used: dict[UOp, int] = {}
         for item in (*new, store):
             for node in self._needs[item]:
                 used[node] = used.get(node, 0) + 1
-        ended = sum(_registers(node) for node, n in used.items() if users[node] == n)
-        begun = sum(map(_registers, new))
-        return begun - ended + weight * begun
+        ended = sum(self._sizes[node] for node, n in used.items() if users[node] == n)
+        begun = sum(self._sizes[node] for node in new)
+        return begun - ended + _WEIGHT * begun
 
     def _new_values(self, store: Store, known: set[UOp]) -> list[UOp]:
         """The values a store needs that are not `known`."""
@@ -260,7 +259,7 @@ class _Graph:
         alive = worst = 0
         for k, item in enumerate(order):
             if isinstance(item, UOp):
-                size = _registers(item)
+                size = self._sizes[item]
                 alive += size
                 end = last.get(item, k)
                 ends[end] = ends.get(end, 0) + size

@@ -43,8 +43,11 @@ _TILE = 64
 _TILE_THREADS = 256
 """Threads for a tile."""
 
-_TILED = 32
+_TILED = 16
 """Rows, columns and summands from which on a product is worth tiles."""
+
+_ENOUGH_TILES = 32
+"""Tiles from which on there are enough for a device; below, each thread computes one element."""
 
 
 @dataclass(eq=False, slots=True)
@@ -162,10 +165,11 @@ def _is_product(call: Call, threads: int) -> bool:
 
 def _product(call: Call, block: Block, loops: tuple[For, ...]) -> Kernel:
     assert call.product is not None
-    batch, m, n, k = call.product
+    batch, m, n, _ = call.product
     kernel = Kernel(loops, block, [call])
-    if min(m, n) >= _TILED and k >= _TILED // 2:
-        kernel.tiles = batch * math.ceil(m / _TILE) * math.ceil(n / _TILE)
+    tiles = batch * math.ceil(m / _TILE) * math.ceil(n / _TILE)
+    if min(call.product[1:]) >= _TILED and kernel.trips * tiles >= _ENOUGH_TILES:
+        kernel.tiles = tiles
     else:
         kernel.elements = batch * m * n
     return kernel

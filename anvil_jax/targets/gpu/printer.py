@@ -1,6 +1,8 @@
 """Prints a program as kernels, and says how to launch them."""
 
 import re
+import warnings
+from collections.abc import Sequence
 
 from anvil_jax.emit.views import DeviceFunctionView, LaunchView, TableView
 from anvil_jax.errors import LoweringError
@@ -20,7 +22,11 @@ from anvil_jax.targets.gpu.layout import Memory, plan_memory
 from anvil_jax.targets.gpu.partition import Kernel, partition
 from anvil_jax.targets.gpu.windows import Windows
 from anvil_jax.targets.signature import SignatureNames, buffer_views
-from anvil_jax.targets.statistics import count_operations
+from anvil_jax.targets.statistics import Costs, count_operations
+
+_FEW = 32
+_LONG = 20_000_000
+"""Threads, and operations of one of them: a twentieth of a second or more."""
 
 
 def render(
@@ -31,6 +37,7 @@ def render(
     plan = schedule(program)
     windows = Windows(program)
     launches = fuse(partition(program, plan, windows))
+    _warn_of_lone_threads(name, launches, plan)
     memory = plan_memory(program, plan, launches, windows.found)
     text = _DeviceText(program, plan, memory, dialect)
     views = tuple(text.launch(f"{name}_kernel_{k}", x) for k, x in enumerate(launches))
@@ -116,6 +123,21 @@ def _argument_order(name: str) -> tuple[int, int]:
     """Inputs, outputs, workspace, each by number."""
     letters = name.rstrip("0123456789")
     return ("in", "out", "ws").index(letters), int(name[len(letters) :] or 0)
+
+
+def _warn_of_lone_threads(name: str, launches: Sequence[Launch], plan: Schedule) -> None:
+    """Says so if a few threads would be busy for long while the others have nothing to do."""
+    costs = Costs(plan)
+    for kernel in (kernel for launch in launches for kernel in launch):
+        operations = sum(map(costs.statement, kernel.statements))
+        if kernel.threads <= _FEW and operations >= _LONG:
+            warnings.warn(
+                f"{name}: some {operations:.0e} operations run one after the other in "
+                f"{kernel.threads} thread{'s' if kernel.threads > 1 else ''} of the device. "
+                "Instances are independent if the function of one is batched with anvil_jax.vmap "
+                "(or jax.lax.map around the loop); jax.vmap leaves the loop outside.",
+                stacklevel=2,
+            )
 
 
 def _refuse_double(name: str, device: str, code: str) -> None:
