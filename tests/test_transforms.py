@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import anvil_jax as av
+from anvil_jax.emit.views import DeviceFunctionView
 from anvil_jax.errors import ArgumentError
 
 _random = np.random.default_rng(6)
@@ -123,7 +124,9 @@ def test_on_a_gpu_loops_and_scalar_code_are_batched_by_thread():
         return jax.lax.scan(lambda c, _: (jnp.sin(c) * 1.1, c), x, None, length=100_000)[0]
 
     f = av.NumericalFunction("roll_out", roll_out, (av.Arg(3),), "CUDA")
-    (launch,) = av.vmap(f, 2000).view.launches
+    view = av.vmap(f, 2000).view
+    assert isinstance(view, DeviceFunctionView)
+    (launch,) = view.launches
     assert launch.groups * launch.threads >= 2000
     weights = np.ones((64, 64))
     f = av.NumericalFunction(
