@@ -7,13 +7,14 @@ with one thread each; CASES limits their number. Prints one line of JSON, a `Out
 what the sanitizers run again.
 """
 
+import itertools
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,12 +156,28 @@ def _plan(job: Any) -> str:
     place = {name: k for k, name in enumerate((*names, "ws"))}
     sizes = [_nbytes(buffer) for buffer in buffers]
     lines = [f"{view.name} {len(view.inputs)} {len(view.outputs)}"]
-    lines += [" ".join(map(str, [*sizes, view.workspace_nbytes])), str(len(view.launches))]
-    for launch in view.launches:
-        arguments = [len(launch.arguments), *(place[name] for name in launch.arguments)]
-        words = [launch.kernel, launch.groups, launch.threads, *arguments]
+    executed = list(_unrolled(view.launches, 0, {}))
+    lines += [" ".join(map(str, [*sizes, view.workspace_nbytes])), str(len(executed))]
+    for launch, counters in executed:
+        words = [launch.kernel, launch.groups, launch.threads, len(launch.arguments)]
+        for name in launch.arguments:
+            words += [place[name]] if name in place else [-1, counters[name]]
         lines.append(" ".join(map(str, words)))
     return "\n".join(lines) + "\n"
+
+
+def _unrolled(
+    launches: Sequence[Any], depth: int, counters: dict[str, int]
+) -> Iterator[tuple[Any, dict[str, int]]]:
+    """Every launch with the host's counters, its loops executed from `depth` on."""
+    for key, group in itertools.groupby(launches, lambda launch: launch.loops[depth : depth + 1]):
+        inside = list(group)
+        if not key:
+            yield from ((launch, counters) for launch in inside)
+            continue
+        name, trips = inside[0].repeats[depth]
+        for trip in range(trips):
+            yield from _unrolled(inside, depth + 1, counters | {name: trip})
 
 
 def _nbytes(buffer: Any) -> int:

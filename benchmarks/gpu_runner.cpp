@@ -7,11 +7,12 @@
 // The plan, words between white space: for each function its name, the numbers of inputs and
 // outputs, the bytes of each, the bytes of the workspace, the number of launches; for each launch
 // the kernel, groups, threads, the number of arguments, and which array each one is, counted from 0
-// through inputs, outputs and workspace.
+// through inputs, outputs and workspace; -1 and a number for a counter of the host.
 #include <cuda.h>
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -73,12 +74,21 @@ class Program {
       if (sizes[k] != 0) CHECK(cuMemcpyHtoD(arrays[k], bytes.data(), sizes[k]));
     }
     std::vector<Launch> launches(next<std::size_t>(plan));
+    std::deque<int> counters;
     for (Launch& launch : launches) {
       CHECK(cuModuleGetFunction(&launch.kernel, module_, next<std::string>(plan).c_str()));
       launch.groups = next<unsigned>(plan);
       launch.threads = next<unsigned>(plan);
       launch.arguments.resize(next<std::size_t>(plan));
-      for (void*& argument : launch.arguments) argument = &arrays.at(next<std::size_t>(plan));
+      for (void*& argument : launch.arguments) {
+        const auto array = next<long>(plan);
+        if (array >= 0) {
+          argument = &arrays.at(static_cast<std::size_t>(array));
+        } else {
+          counters.push_back(next<int>(plan));
+          argument = &counters.back();
+        }
+      }
     }
     for (int time = 0; time < 2; ++time) {
       CHECK(cuCtxSynchronize());

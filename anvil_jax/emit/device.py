@@ -18,6 +18,7 @@ from anvil_jax.emit.views import (
     DeviceLaunchView,
     DeviceModuleView,
     ImageView,
+    LaunchView,
 )
 from anvil_jax.errors import ArgumentError
 
@@ -126,9 +127,13 @@ def _interface(
             numbers[launch.kernel],
             launch.groups,
             launch.threads,
-            ", ".join(f"&anvil_p[{place[name]}]" for name in launch.arguments) or "nullptr",
+            ", ".join(_address(name, place) for name in launch.arguments) or "nullptr",
+            begins,
+            ends,
         )
-        for launch in function.launches
+        for launch, (begins, ends) in zip(
+            function.launches, loop_lines(function.launches, "anvil_"), strict=True
+        )
     )
     inputs = tuple(f"{{{p.name}.data, nullptr, {p.type}::nbytes}}" for p in common.inputs)
     outputs = tuple(f"{{nullptr, {p.name}.data, {p.type}::nbytes}}" for p in common.outputs)
@@ -144,6 +149,38 @@ def _interface(
             for k, p in enumerate(arrays)
         ),
         launches=launches,
+    )
+
+
+def _address(name: str, place: Mapping[str, int]) -> str:
+    return f"&anvil_p[{place[name]}]" if name in place else f"&anvil_{name}"
+
+
+def loop_lines(
+    launches: Sequence[LaunchView], prefix: str = ""
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """For each launch the lines that open the host's loops in front of it and close them behind it.
+
+    Args:
+        launches: in order.
+        prefix: of the counters' names.
+    """
+    ids = [(), *(launch.loops for launch in launches), ()]
+    lines = []
+    for k, launch in enumerate(launches):
+        kept, left = _common(ids[k], launch.loops), _common(launch.loops, ids[k + 2])
+        begins = tuple(
+            f"for (int {prefix}{name} = 0; {prefix}{name} < {trips}; ++{prefix}{name}) {{"
+            for name, trips in launch.repeats[kept:]
+        )
+        lines.append((begins, ("}",) * (len(launch.loops) - left)))
+    return lines
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """How many leading elements are the same."""
+    return next(
+        (k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
     )
 
 

@@ -101,12 +101,17 @@ class LaunchView:
         arguments: what it takes, by name: ``in0``, ``out1``, ``ws``.
         groups: number of groups of threads.
         threads: of each group.
+        repeats: counters and trips of the host's loops around it, outermost first; the counters
+            are among the arguments where they are used.
+        loops: which loops these are: neighbours with the same ones are in one loop.
     """
 
     kernel: str
     arguments: tuple[str, ...]
     groups: int
     threads: int
+    repeats: tuple[tuple[str, int], ...] = ()
+    loops: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +300,8 @@ class DeviceLaunchView:
     Attributes:
         kernel: number of the kernel in its module.
         groups, threads: as in `LaunchView`.
+        begins: lines that open loops around it and those behind it.
+        ends: lines that close them.
         arguments: addresses of the kernel's arguments, ``&anvil_p[0], &anvil_p[2]``.
     """
 
@@ -302,6 +309,8 @@ class DeviceLaunchView:
     groups: int
     threads: int
     arguments: str
+    begins: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

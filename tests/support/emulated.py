@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from anvil_jax.emit.device import render_kernels
+from anvil_jax.emit.device import loop_lines, render_kernels
 from anvil_jax.emit.views import DeviceFunctionView, FunctionView
 
 HOST = Path(__file__).parent / "cuda" / "host.hpp"
@@ -22,10 +22,14 @@ def emulated_cuda(views: Sequence[FunctionView]) -> str:
 def _launcher(view: DeviceFunctionView) -> str:
     parameters = [f"const {b.ctype}* in{k}" for k, b in enumerate(view.inputs)]
     parameters += [f"{b.ctype}* out{k}" for k, b in enumerate(view.outputs)]
-    launches = "\n".join(
-        f"  anvil_host::launch(dim3({x.groups}), dim3({x.threads}), "
-        f'[&] {{ {x.kernel}({", ".join(x.arguments)}); }}, "{x.kernel}");'
-        for x in view.launches
-    )
+    lines: list[str] = []
+    for x, (begins, ends) in zip(view.launches, loop_lines(view.launches), strict=True):
+        lines += begins
+        lines.append(
+            f"  anvil_host::launch(dim3({x.groups}), dim3({x.threads}), "
+            f'[&] {{ {x.kernel}({", ".join(x.arguments)}); }}, "{x.kernel}");'
+        )
+        lines += ends
+    launches = "\n".join(lines)
     head = f"void evaluate({', '.join([*parameters, 'unsigned char* ws'])})"
     return f"namespace {view.name} {{\n{head} {{\n{launches}\n}}\n}}"

@@ -129,11 +129,38 @@ def test_reductions_are_divided_among_threads(kernels, shape: tuple[int, ...], a
     assert max(threads(view)) > 200
 
 
+def _swing(x: jax.Array) -> jax.Array:
+    return x + 0.1 * jnp.sin(x) * x[:, ::-1]
+
+
+@pytest.mark.parametrize(
+    ("function", "repeats"),
+    [
+        (lambda x: lax.scan(lambda c, _: (_swing(c), c[:, 0]), x, None, length=7), [7]),
+        (lambda x: lax.fori_loop(0, 5, lambda i, c: _swing(c) * (1 + 0.1 * i), x), [5]),
+        (lambda x: lax.scan(lambda c, v: (c[::-1] * v, c), x, jnp.arange(4.0), reverse=True), [4]),
+        (lambda x: lax.fori_loop(0, 4, lambda i, c: lax.fori_loop(
+            0, 3, lambda j, d: _swing(d) + j, c) * i, x), [4, 3]),
+        (lambda x: lax.scan(lambda c, v: ((c[0] + 1.5, _swing(c[1]) * c[0] + v), jnp.sum(c[1])),
+            (jnp.asarray(0.5), x), jnp.arange(4.0)), [4]),
+        (lambda x: lax.scan(lambda c, v: ((c[1] * v, c[0] + 1), None), (x, x * 2),
+            jnp.arange(1, 5.0))[0], [4]),
+    ],
+    ids=["outputs", "counter", "reverse", "nested", "small_state", "swapped"],
+)  # fmt: skip
+def test_the_host_repeats_what_has_many_threads(kernels, function: Any, repeats: list[int]):
+    view = kernels(function, _random.normal(size=(600, 3)))
+    assert max((launch.repeats for launch in view.launches), key=len) == tuple(
+        (f"h{k}", trips) for k, trips in enumerate(repeats)
+    )
+    assert max(threads(view)) >= 600
+
+
 def test_a_busy_lone_thread_is_warned_of():
     def roll_out(x: jax.Array) -> jax.Array:
-        return lax.scan(lambda c, _: (jnp.sin(c) * 1.1, None), x, None, length=2000)[0]
+        return lax.scan(lambda c, _: (jnp.sin(c) * 1.1, None), x, None, length=20_000)[0]
 
-    x = np.zeros(1000)
+    x = np.zeros(100)
     with pytest.warns(UserWarning, match="one after the other in 1 thread of the device"):
         make_job("f", roll_out, (x,), "auto", "CUDA")
     make_job("f", lambda x: lax.map(roll_out, x), (x,), "auto", "CUDA")

@@ -21,6 +21,7 @@ class KernelDialect(Dialect):
         lane: of the number of a thread in its group.
         tile: declaration of memory that a group shares; ``@`` stands for type, name and size.
         has_double: whether there is a type ``double``.
+        has_repeats: whether the host can launch kernels in loops, with counters as arguments.
         has_rows: whether rows.hpp is there, through which threads exchange what they store.
     """
 
@@ -29,6 +30,7 @@ class KernelDialect(Dialect):
     lane: str
     tile: str
     has_double: bool
+    has_repeats: bool
     has_rows: bool
 
     def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
@@ -78,6 +80,7 @@ CUDA = _Cuda(
     lane="static_cast<int>(threadIdx.x)",
     tile="alignas(16) __shared__ @",
     has_double=True,
+    has_repeats=True,
     has_rows=True,
 )
 
@@ -93,6 +96,7 @@ METAL = _Metal(
     lane="static_cast<int>(anvil_lane)",
     tile="ANVIL_THREADGROUP @",
     has_double=False,
+    has_repeats=False,
     has_rows=False,
 )
 

@@ -82,6 +82,8 @@ def _joins(accesses: _Accesses, launch: Sequence[_Accesses]) -> bool:
     kernels = [accesses.kernel, *(other.kernel for other in launch)]
     if len(kernels) > _MOST or any(kernel.tiles for kernel in kernels):
         return False
+    if len({kernel.repeats for kernel in kernels}) > 1:
+        return False
     most = max(kernel.threads for kernel in kernels)
     if any(_FEW_THREADS < kernel.threads < most // 2 for kernel in kernels):
         return False

@@ -66,7 +66,8 @@ class KernelPrinter(Printer):
             self._product(text)
         else:
             self.block(self.layout.block, text, self.layout.entry, "  ")
-        text.counters.clear()
+        host = {loop.variable for loop in kernel.repeats}
+        text.counters = {n: name for n, name in text.counters.items() if n in host}
         text.further.clear()
         self.arguments = {name: declared for declared, name in self.parameters(text)}
         return [*lines, *self.body(text)]
@@ -86,6 +87,8 @@ class KernelPrinter(Printer):
             lines.append(f"  const int trip = is_inside ? place : {kernel.trips - 1};")
         for name, loop in extents:
             self.names[loop.variable] = name
+        for k, loop in enumerate(kernel.repeats):
+            self.names[loop.variable] = f"h{k}"
         stride = inner
         spelled = []
         for k in range(len(extents) - 1, -1, -1):

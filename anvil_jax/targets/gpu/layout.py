@@ -58,6 +58,11 @@ def plan_memory(
     memory = Memory(windows)
     kernels = [kernel for launch in launches for kernel in launch]
     number = {kernel: k for k, launch in enumerate(launches) for kernel in launch}
+    spans: dict[For, list[int]] = {}
+    for kernel in kernels:
+        for loop in kernel.repeats:
+            span = spans.setdefault(loop, [number[kernel], number[kernel]])
+            span[1] = number[kernel]
     users: dict[Buffer, list[Kernel]] = {}
     for kernel in kernels:
         memory.local[kernel] = []
@@ -84,6 +89,11 @@ def plan_memory(
         trips = math.prod(loop.trips for loop in memory.copies[buffer])
         copies = Buffer(buffer.dtype, buffer.size * trips, "intermediate")
         numbers = [number[user] for user in using]
+        # What outlives a trip of the host's loop is needed in all of it.
+        for user in using:
+            for loop in user.repeats:
+                if not _encloses(loop.body, buffer.scope or program.root):
+                    numbers += spans[loop]
         lives[buffer] = Lifetime(copies, min(numbers), max(numbers))
     places, memory.nbytes = lay_out(list(lives.values()))
     memory.offsets = {buffer: places[life.buffer] for buffer, life in lives.items()}

@@ -24,7 +24,7 @@ from anvil_jax.kernels.program import (
     operands,
     touched,
 )
-from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, walk
+from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, walk, written
 from anvil_jax.targets.gpu.windows import Windows
 from anvil_jax.targets.intrinsics import INTRINSICS
 
@@ -36,6 +36,9 @@ _WORTH_THREADS = 8
 
 _REPEATED = 64
 """Operations that every thread repeats rather than reading their results from memory."""
+
+_REPEATED_THREADS = 256
+"""Threads from which on a trip of a loop is worth launches of its own."""
 
 _TILE = 64
 """Rows and columns of a matrix product that 256 threads compute together; see contraction.hpp."""
@@ -52,9 +55,10 @@ _ENOUGH_TILES = 32
 
 @dataclass(eq=False, slots=True)
 class Kernel:
-    """One launch.
+    """What the threads of one launch do.
 
     Attributes:
+        repeats: loops of the host around the launch, outermost first.
         loops: nested independent loops; each thread runs one trip of all of them.
         block: where the statements stand: the innermost loop's body, or the root.
         statements: what a thread executes, some consecutive statements of `block`.
@@ -65,6 +69,7 @@ class Kernel:
         tiles: the same with 256 threads for each of so many tiles.
     """
 
+    repeats: tuple[For, ...]
     loops: tuple[For, ...]
     block: Block
     statements: list[Statement]
@@ -85,7 +90,7 @@ class Kernel:
 
     @property
     def path(self) -> tuple[Block, ...]:
-        """The blocks from the root to `block`."""
+        """The blocks from the root to `block`: first those of `repeats`, then those of `loops`."""
         found = [self.block]
         while found[-1].parent is not None:
             found.append(found[-1].parent)
@@ -105,21 +110,25 @@ class Kernel:
         return [*self.hands, *used]
 
 
-def partition(program: Program, plan: Schedule, windows: Windows) -> list[Kernel]:
+def partition(
+    program: Program, plan: Schedule, windows: Windows, *, has_repeats: bool
+) -> list[Kernel]:
     """The kernels of a scheduled program, in the order in which they run.
 
     Args:
         program: without dead statements.
         plan: where its expressions are computed.
         windows: gets the arrays that need not be copied to an output.
+        has_repeats: whether the host may run loops.
     """
     kernels: list[Kernel] = []
-    _split(program.root, (), plan, windows, kernels)
+    _split(program.root, () if has_repeats else None, (), plan, windows, kernels)
     return _with_values(program, plan, kernels)
 
 
 def _split(
     block: Block,
+    repeats: tuple[For, ...] | None,
     loops: tuple[For, ...],
     plan: Schedule,
     windows: Windows,
@@ -128,11 +137,13 @@ def _split(
     run: list[Statement] = []
     threads = math.prod(loop.trips for loop in loops)
     # What is read before it is overwritten must not be read again by a later kernel.
-    is_whole = any(isinstance(item, UOp) and is_volatile(item) for item in plan.items[block])
+    is_whole = bool(loops) and any(
+        isinstance(item, UOp) and is_volatile(item) for item in plan.items[block]
+    )
 
     def close() -> None:
         if run:
-            kernels.append(Kernel(loops, block, list(run)))
+            kernels.append(Kernel(repeats or (), loops, block, list(run)))
             run.clear()
 
     for statement in block.statements:
@@ -143,13 +154,51 @@ def _split(
         elif isinstance(statement, For) and _is_shared_out(statement, threads, block):
             close()
             if statement.trips:
-                _split(statement.body, (*loops, statement), plan, windows, kernels)
+                _split(statement.body, repeats, (*loops, statement), plan, windows, kernels)
         elif isinstance(statement, Call) and _is_product(statement, threads):
             close()
-            kernels.append(_product(statement, block, loops))
+            kernels.append(_product(statement, block, repeats or (), loops))
+        elif (
+            repeats is not None
+            and not loops
+            and (inner := _repeated(statement, repeats, plan, windows))
+        ):
+            close()
+            kernels.extend(inner)
         else:
             run.append(statement)
     close()
+
+
+def _repeated(
+    statement: Statement, repeats: tuple[For, ...], plan: Schedule, windows: Windows
+) -> list[Kernel]:
+    """The kernels of a loop that the host runs, because each trip has work for many threads.
+
+    Empty if it has not, or if a kernel would read state that one before it has overwritten.
+    """
+    if not isinstance(statement, For) or statement.parallel or not _has_threads(statement.body):
+        return []
+    found: list[Kernel] = []
+    before = dict(windows.found)
+    _split(statement.body, (*repeats, statement), (), plan, windows, found)
+    overwritten: set[Buffer] = set()
+    for kernel in found:
+        needed = _needed(plan, kernel.roots(), {statement.body}, ())
+        read = {node.src[0].src[0].arg.storage for node in needed if is_volatile(node)}
+        if read & overwritten:
+            windows.found = before
+            return []
+        overwritten.update(b.storage for s in kernel.everything() for b in written(s))
+    return found
+
+
+def _has_threads(block: Block) -> bool:
+    """Whether something in a block is shared out among many threads."""
+    return any(
+        isinstance(statement, For) and statement.parallel and statement.trips >= _REPEATED_THREADS
+        for _, statement in walk(block)
+    )
 
 
 def _is_shared_out(loop: For, threads: int, block: Block) -> bool:
@@ -163,10 +212,10 @@ def _is_product(call: Call, threads: int) -> bool:
     return call.product is not None and threads < ENOUGH_THREADS and math.prod(call.product) > 64
 
 
-def _product(call: Call, block: Block, loops: tuple[For, ...]) -> Kernel:
+def _product(call: Call, block: Block, repeats: tuple[For, ...], loops: tuple[For, ...]) -> Kernel:
     assert call.product is not None
     batch, m, n, _ = call.product
-    kernel = Kernel(loops, block, [call])
+    kernel = Kernel(repeats, loops, block, [call])
     tiles = batch * math.ceil(m / _TILE) * math.ceil(n / _TILE)
     if min(call.product[1:]) >= _TILED and kernel.trips * tiles >= _ENOUGH_TILES:
         kernel.tiles = tiles
@@ -212,7 +261,9 @@ def _hand_over(
         makers = {n: k for k in before if k.block is block for n in k.items if n in plan.block_of}
         missing = sorted((n for n in hands if n not in makers), key=program.order.__getitem__)
         if missing:
-            maker = Kernel(kernel.loops[:depth], block, [], hands=missing)
+            outer = len(kernel.repeats)
+            loops = kernel.loops[: max(depth - outer, 0)]
+            maker = Kernel(kernel.repeats[:depth], loops, block, [], hands=missing)
             _hand_over(program, plan, maker, handed, before)
             _fill(program, plan, maker, handed)
             before.append(maker)

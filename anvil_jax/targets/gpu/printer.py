@@ -36,7 +36,7 @@ def render(
     dialect = DIALECTS[device]
     plan = schedule(program)
     windows = Windows(program)
-    launches = fuse(partition(program, plan, windows))
+    launches = fuse(partition(program, plan, windows, has_repeats=dialect.has_repeats))
     _warn_of_lone_threads(name, launches, plan)
     memory = plan_memory(program, plan, launches, windows.found)
     text = _DeviceText(program, plan, memory, dialect)
@@ -112,7 +112,12 @@ class _DeviceText:
         self.functions.append("\n".join([f"{head} {{", *first, *lines, "}", ""]))
         # A lone thread needs no neighbours.
         groups = -(-threads // group)
-        return LaunchView(name, tuple(arguments), groups, 1 if threads == 1 else group)
+        repeats = tuple((f"h{k}", loop.trips) for k, loop in enumerate(kernels[0].repeats))
+        # Loops are known by the number of their variable: two in a row are not one.
+        numbers = tuple(loop.variable.arg[0] for loop in kernels[0].repeats)
+        return LaunchView(
+            name, tuple(arguments), groups, 1 if threads == 1 else group, repeats, numbers
+        )
 
     def _first_line(self, kernel: Kernel, group: int) -> str:
         place = self._dialect.group if kernel.tiles else self._dialect.thread
@@ -120,9 +125,9 @@ class _DeviceText:
 
 
 def _argument_order(name: str) -> tuple[int, int]:
-    """Inputs, outputs, workspace, each by number."""
+    """Inputs, outputs, workspace, counters of the host, each by number."""
     letters = name.rstrip("0123456789")
-    return ("in", "out", "ws").index(letters), int(name[len(letters) :] or 0)
+    return ("in", "out", "ws", "h").index(letters), int(name[len(letters) :] or 0)
 
 
 def _warn_of_lone_threads(name: str, launches: Sequence[Launch], plan: Schedule) -> None:
