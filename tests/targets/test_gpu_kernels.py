@@ -1,5 +1,6 @@
 """Which kernels a function becomes, and that they compute what JAX does."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,30 @@ def test_the_host_repeats_what_has_many_threads(kernels, function: Any, repeats:
         (f"h{k}", trips) for k, trips in enumerate(repeats)
     )
     assert max(threads(view)) >= 600
+
+
+def test_values_for_repeated_kernels_are_handed_over_in_front_of_the_loop(kernels):
+    def function(p: jax.Array, x: jax.Array) -> Any:
+        expensive = long_chain(p)
+
+        def trip(c: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+            first = jnp.cumsum(jnp.sin(c) * 0.1) * 0.001
+            inside = long_chain(v)
+
+            def inner(k: jax.Array, d: jax.Array) -> jax.Array:
+                return jnp.cumsum(d)[::-1] * 0.001 + d * inside * k + expensive
+
+            return lax.fori_loop(0, 2, inner, first[::-1] * expensive + c * 0.5), first[0]
+
+        return lax.scan(trip, x, jnp.arange(3.0))
+
+    view = kernels(function, 0.3, _random.normal(size=700))
+    assert {launch.repeats for launch in view.launches} == {
+        (), (("h0", 3),), (("h0", 3), ("h1", 2)),
+    }  # fmt: skip
+    # Neighbours with the same loops are in one loop: none is torn apart.
+    seen = [key for key, _ in itertools.groupby(launch.loops[:1] for launch in view.launches)]
+    assert len(seen) == len(set(seen))
 
 
 def test_a_busy_lone_thread_is_warned_of():

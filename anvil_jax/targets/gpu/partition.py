@@ -264,14 +264,26 @@ def _hand_over(
             outer = len(kernel.repeats)
             loops = kernel.loops[: max(depth - outer, 0)]
             maker = Kernel(kernel.repeats[:depth], loops, block, [], hands=missing)
-            _hand_over(program, plan, maker, handed, before)
+            # In front of the host's loop that `kernel` is in and the maker is not, if there is one.
+            inner = kernel.repeats[: depth + 1] if outer > depth else ()
+            place = _first_inside(before, inner)
+            earlier = before[:place]
+            _hand_over(program, plan, maker, handed, earlier)
             _fill(program, plan, maker, handed)
-            before.append(maker)
+            before[:place] = [*earlier, maker]
             makers |= dict.fromkeys(missing, maker)
         for node in hands:
             handed[node] = makers[node]
             if node not in makers[node].hands:
                 makers[node].hands.append(node)
+
+
+def _first_inside(kernels: list[Kernel], repeats: tuple[For, ...]) -> int:
+    """The place of the first kernel in loops of the host, the number of kernels if none is."""
+    for k, kernel in enumerate(kernels):
+        if repeats and kernel.repeats[: len(repeats)] == repeats:
+            return k
+    return len(kernels)
 
 
 def _cost(node: UOp) -> int:
