@@ -3,6 +3,7 @@
 Indices are exact integers that never overflow, so unlike user arithmetic they may be reassociated.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -121,6 +122,14 @@ class Affine:
     def largest(self) -> int:
         """The greatest value over all trips."""
         return self.constant + sum(max(c * (n.arg[1] - 1), 0) for n, c in self.coefficients.items())
+
+    def never_meets(self, other: "Affine") -> bool:
+        """Whether two places differ whatever the counters: by their ranges, or by the GCD test."""
+        if self.largest < other.smallest or other.largest < self.smallest:
+            return True
+        step = math.gcd(*self.coefficients.values(), *other.coefficients.values())
+        apart = self.constant - other.constant
+        return apart % step != 0 if step else apart != 0
 
 
 def affine(node: UOp) -> Affine | None:

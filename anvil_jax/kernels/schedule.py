@@ -85,6 +85,12 @@ def reachable(roots: Iterable[UOp], seen: set[UOp]) -> list[UOp]:
     return found
 
 
+def loaded(roots: Iterable[UOp]) -> dict[Buffer, None]:
+    """The storage that expressions load from, each once, in order."""
+    nodes = reachable(roots, set())
+    return {node.arg.storage: None for node in nodes if node.op is Ops.BUFFER}
+
+
 def remove_dead_statements(program: Program) -> None:
     """Drops, in place, every statement that cannot influence an output."""
     everything = list(walk(program.root))

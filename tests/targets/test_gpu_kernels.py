@@ -181,6 +181,25 @@ def test_values_for_repeated_kernels_are_handed_over_in_front_of_the_loop(kernel
     assert len(seen) == len(set(seen))
 
 
+def test_stores_that_may_meet_keep_their_order(kernels):
+    """The last one to an element is cheap, so an order of few registers would have it first."""
+
+    def instance(args: tuple[jax.Array, jax.Array]) -> jax.Array:
+        v, place = args
+        five = [
+            jnp.sin(v[0] * v[1]) * v[2],
+            jnp.cos(v[1]) + v[3],
+            v[0] * v[3] + jnp.exp(v[2]),
+            jnp.tanh(v[2] * v[3]),
+            v[0] * v[1],
+        ]
+        return lax.dynamic_update_slice(jnp.stack(five), v[4:5], (place,))
+
+    v = _random.normal(size=(2000, 5))
+    places = _random.integers(0, 5, 2000).astype(np.int32)
+    kernels(lambda v, places: lax.map(instance, (v, places)), v, places)
+
+
 def test_a_busy_lone_thread_is_warned_of():
     def roll_out(x: jax.Array) -> jax.Array:
         return lax.scan(lambda c, _: (jnp.sin(c) * 1.1, None), x, None, length=20_000)[0]

@@ -1,11 +1,10 @@
 """Neighbouring kernels that do not depend on each other become one launch: each costs some 3 us."""
 
-import math
 from collections.abc import Sequence
 
-from anvil_jax.kernels.adapter import Ops, UOp
 from anvil_jax.kernels.index_arithmetic import Affine, affine
 from anvil_jax.kernels.program import Buffer, Call, Store
+from anvil_jax.kernels.schedule import loaded
 from anvil_jax.targets.gpu.layout import reads_handed
 from anvil_jax.targets.gpu.partition import Kernel
 
@@ -43,7 +42,6 @@ class _Accesses:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self.reads: set[Buffer] = set()
         self.stores: dict[Buffer, list[Affine | None]] = {}
         self.calls: set[Buffer] = set()
         for statement in kernel.everything():
@@ -52,15 +50,7 @@ class _Accesses:
                 places.append(affine(statement.index))
             elif isinstance(statement, Call):
                 self.calls |= {argument.buffer.storage for argument in statement.arguments}
-        seen: set[UOp] = set()
-        pending = kernel.roots()
-        while pending:
-            node = pending.pop()
-            if node not in seen:
-                seen.add(node)
-                pending.extend(node.src)
-                if node.op is Ops.BUFFER:
-                    self.reads.add(node.arg.storage)
+        self.reads = set(loaded(kernel.roots()))
 
     def is_independent(self, other: "_Accesses") -> bool:
         """Whether no thread of one can notice when threads of the other run."""
@@ -70,7 +60,10 @@ class _Accesses:
             return False
         common = self.stores.keys() & other.stores.keys()
         return all(
-            _never_meet(a, b) for x in common for a in self.stores[x] for b in other.stores[x]
+            a is not None and b is not None and a.never_meets(b)
+            for x in common
+            for a in self.stores[x]
+            for b in other.stores[x]
         )
 
     def _touched(self, buffers: set[Buffer]) -> bool:
@@ -88,13 +81,3 @@ def _joins(accesses: _Accesses, launch: Sequence[_Accesses]) -> bool:
     if any(_FEW_THREADS < kernel.threads < most // 2 for kernel in kernels):
         return False
     return all(accesses.is_independent(other) for other in launch)
-
-
-def _never_meet(a: Affine | None, b: Affine | None) -> bool:
-    """Whether two places differ whatever the counters: by their ranges, or by the GCD test."""
-    if a is None or b is None:
-        return False
-    if a.largest < b.smallest or b.largest < a.smallest:
-        return True
-    step = math.gcd(*a.coefficients.values(), *b.coefficients.values())
-    return (a.constant - b.constant) % step != 0 if step else a.constant != b.constant

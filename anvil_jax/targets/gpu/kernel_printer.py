@@ -21,9 +21,8 @@ COLLECTIVE_GROUP = 64
 SLOT_BYTES = 40
 """Shared memory of a row for each thread, see rows.hpp."""
 
-TILE_GROUP = 256
 _TILE_ELEMENTS = 2 * 16 * (64 + 4)
-"""Threads and shared elements of `contract_tiles`, see contraction.hpp."""
+"""Shared elements of `contract_tiles`, see contraction.hpp."""
 
 
 class KernelPrinter(Printer):

@@ -66,7 +66,7 @@ def plan_memory(
     users: dict[Buffer, list[Kernel]] = {}
     for kernel in kernels:
         memory.local[kernel] = []
-        for buffer in accessed(kernel, plan):
+        for buffer in accessed(kernel):
             if buffer.space == "intermediate" and buffer not in windows:
                 users.setdefault(buffer, []).append(kernel)
         for buffer in _handed_by(kernel, memory):

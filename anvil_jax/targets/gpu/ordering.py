@@ -11,12 +11,14 @@ store the row together once it is complete. How many rows may be incomplete at a
 that memory, and is one of the things the order is chosen for.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
-from anvil_jax.kernels.program import Buffer, Store
-from anvil_jax.kernels.schedule import Item, is_volatile, operands
+from anvil_jax.kernels.index_arithmetic import Affine, affine
+from anvil_jax.kernels.program import Buffer, Store, operands
+from anvil_jax.kernels.schedule import Item, is_volatile, loaded
 
 type Row = tuple[Store, ...]
 """Stores to neighbouring elements, which are stored together."""
@@ -85,10 +87,7 @@ def _rows(stores: Iterable[Store]) -> list[Row]:
     groups: dict[tuple[Buffer, UOp | None], dict[int, Store]] = {}
     for store in stores:
         base, place = _split_constant(store.index)
-        group = groups.setdefault((store.buffer, base), {})
-        if place in group:  # stored twice: only the order of the program is right
-            return [(store,) for store in stores]
-        group[place] = store
+        groups.setdefault((store.buffer, base), {})[place] = store
     rows = []
     for (buffer, _), group in groups.items():
         most = _ROW_BYTES * 8 // ELEMENT_TYPES[buffer.dtype].bits
@@ -113,24 +112,36 @@ def _split_constant(index: UOp) -> tuple[UOp | None, int]:
     return index, 0
 
 
-def _has_conflict(values: Iterable[UOp], stores: Iterable[Store]) -> bool:
-    """Whether a value depends on when a store happens."""
-    written = {store.buffer.storage for store in stores}
+def _has_conflict(values: Iterable[UOp], stores: Sequence[Store]) -> bool:
+    """Whether it matters when a store happens: to a value, or to another store."""
+    stored = {store.buffer.storage for store in stores}
     roots = [*values, *(node for store in stores for node in operands(store))]
-    return any(is_volatile(node) for node in values) or bool(written & set(_loaded(roots)))
+    return (
+        any(is_volatile(node) for node in values)
+        or not stored.isdisjoint(loaded(roots))
+        or _may_meet(stores)
+    )
 
 
-def _loaded(roots: Iterable[UOp]) -> Iterable[Buffer]:
-    seen: set[UOp] = set()
-    pending = list(roots)
-    while pending:
-        node = pending.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op is Ops.BUFFER:
-            yield node.arg.storage
-        pending.extend(node.src)
+def _may_meet(stores: Sequence[Store]) -> bool:
+    """Whether two stores may be to the same element."""
+    places: dict[Buffer, dict[UOp | None, set[int]]] = {}
+    for store in stores:
+        base, place = _split_constant(store.index)
+        known = places.setdefault(store.buffer.storage, {}).setdefault(base, set())
+        if place in known:
+            return True
+        known.add(place)
+    several = {storage for storage, bases in places.items() if len(bases) > 1}
+    indices: dict[Buffer, list[Affine | None]] = {}
+    for store in stores:
+        if store.buffer.storage in several:
+            indices.setdefault(store.buffer.storage, []).append(affine(store.index))
+    return any(
+        a is None or b is None or not a.never_meets(b)
+        for group in indices.values()
+        for a, b in itertools.combinations(group, 2)
+    )
 
 
 class _Graph:

@@ -24,12 +24,15 @@ from anvil_jax.kernels.program import (
     operands,
     touched,
 )
-from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, walk, written
+from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, loaded, walk, written
 from anvil_jax.targets.gpu.windows import Windows
 from anvil_jax.targets.intrinsics import INTRINSICS
 
 ENOUGH_THREADS = 32_768
 """Threads from which on loops inside a thread stay loops: about what keeps a large GPU busy."""
+
+_MOST_THREADS = 2**31 - 2**10
+"""Threads are numbered by C++ ints, and groups are filled up."""
 
 _WORTH_THREADS = 8
 """Trips of an inner loop from which on they are worth threads of their own."""
@@ -43,7 +46,7 @@ _REPEATED_THREADS = 256
 _TILE = 64
 """Rows and columns of a matrix product that 256 threads compute together; see contraction.hpp."""
 
-_TILE_THREADS = 256
+TILE_THREADS = 256
 """Threads for a tile."""
 
 _TILED = 16
@@ -86,7 +89,7 @@ class Kernel:
     @property
     def threads(self) -> int:
         """Threads that do something."""
-        return self.trips * (_TILE_THREADS * self.tiles or self.elements or 1)
+        return self.trips * (TILE_THREADS * self.tiles or self.elements or 1)
 
     @property
     def path(self) -> tuple[Block, ...]:
@@ -121,95 +124,105 @@ def partition(
         windows: gets the arrays that need not be copied to an output.
         has_repeats: whether the host may run loops.
     """
-    kernels: list[Kernel] = []
-    _split(program.root, () if has_repeats else None, (), plan, windows, kernels)
-    return _with_values(program, plan, kernels)
+    return _with_values(program, plan, _split(program.root, (), (), plan, windows, has_repeats))
 
 
 def _split(
     block: Block,
-    repeats: tuple[For, ...] | None,
+    repeats: tuple[For, ...],
     loops: tuple[For, ...],
     plan: Schedule,
     windows: Windows,
-    kernels: list[Kernel],
-) -> None:
+    has_repeats: bool,
+) -> list[Kernel]:
+    """The kernels of a block that stands in `repeats` of the host and in the threads' `loops`."""
+    kernels: list[Kernel] = []
     run: list[Statement] = []
     threads = math.prod(loop.trips for loop in loops)
-    # What is read before it is overwritten must not be read again by a later kernel.
-    is_whole = bool(loops) and any(
-        isinstance(item, UOp) and is_volatile(item) for item in plan.items[block]
-    )
+    before = dict(windows.found)
 
     def close() -> None:
         if run:
-            kernels.append(Kernel(repeats or (), loops, block, list(run)))
+            kernels.append(Kernel(repeats, loops, block, list(run)))
             run.clear()
 
     for statement in block.statements:
-        if is_whole:
-            run.append(statement)
-        elif windows.makes_superfluous(statement):
+        if windows.makes_superfluous(statement):
             continue
-        elif isinstance(statement, For) and _is_shared_out(statement, threads, block):
+        if isinstance(statement, For) and _is_shared_out(statement, threads, block):
             close()
-            if statement.trips:
-                _split(statement.body, repeats, (*loops, statement), plan, windows, kernels)
+            inner = (*loops, statement)
+            kernels += _split(statement.body, repeats, inner, plan, windows, has_repeats)
         elif isinstance(statement, Call) and _is_product(statement, threads):
             close()
-            kernels.append(_product(statement, block, repeats or (), loops))
-        elif (
-            repeats is not None
-            and not loops
-            and (inner := _repeated(statement, repeats, plan, windows))
-        ):
-            close()
-            kernels.extend(inner)
+            kernels.append(_product(statement, block, repeats, loops))
+        elif isinstance(statement, For) and has_repeats and not loops and _is_repeated(statement):
+            known = dict(windows.found)
+            outer = (*repeats, statement)
+            found = _split(statement.body, outer, (), plan, windows, has_repeats)
+            if all(kernel.threads == 1 for kernel in found):
+                windows.found = known
+                run.append(statement)
+            else:
+                close()
+                kernels += found
         else:
             run.append(statement)
     close()
+    if _rereads_overwritten(block, len(repeats), kernels, plan):
+        windows.found = before
+        return [Kernel(repeats, loops, block, list(block.statements))]
+    return kernels
 
 
-def _repeated(
-    statement: Statement, repeats: tuple[For, ...], plan: Schedule, windows: Windows
-) -> list[Kernel]:
-    """The kernels of a loop that the host runs, because each trip has work for many threads.
+def _rereads_overwritten(block: Block, depth: int, kernels: list[Kernel], plan: Schedule) -> bool:
+    """Whether a kernel would read state of `block` that one before it may have overwritten.
 
-    Empty if it has not, or if a kernel would read state that one before it has overwritten.
+    Values are read again by every kernel that needs them; one thread that executes the whole block
+    reads them once. Of kernels in the same loop of the host each comes before the others, too.
     """
-    if not isinstance(statement, For) or statement.parallel or not _has_threads(statement.body):
-        return []
-    found: list[Kernel] = []
-    before = dict(windows.found)
-    _split(statement.body, (*repeats, statement), (), plan, windows, found)
     overwritten: set[Buffer] = set()
-    for kernel in found:
-        needed = _needed(plan, kernel.roots(), {statement.body}, ())
+    for kernel in kernels:
+        group = [kernel]
+        if len(kernel.repeats) > depth:
+            loop = kernel.repeats[depth]
+            group = [k for k in kernels if k.repeats[depth : depth + 1] == (loop,)]
+            overwritten |= _written(group)
+        needed = _needed(plan, kernel.roots(), {block}, ())
         read = {node.src[0].src[0].arg.storage for node in needed if is_volatile(node)}
         if read & overwritten:
-            windows.found = before
-            return []
-        overwritten.update(b.storage for s in kernel.everything() for b in written(s))
-    return found
+            return True
+        overwritten |= _written(group)
+    return False
 
 
-def _has_threads(block: Block) -> bool:
-    """Whether something in a block is shared out among many threads."""
-    return any(
+def _written(kernels: Iterable[Kernel]) -> set[Buffer]:
+    statements = (statement for kernel in kernels for statement in kernel.everything())
+    return {buffer.storage for statement in statements for buffer in written(statement)}
+
+
+def _is_repeated(loop: For) -> bool:
+    """Whether the host may run a loop, because its trips have work for many threads."""
+    return not loop.parallel and any(
         isinstance(statement, For) and statement.parallel and statement.trips >= _REPEATED_THREADS
-        for _, statement in walk(block)
+        for _, statement in walk(loop.body)
     )
 
 
 def _is_shared_out(loop: For, threads: int, block: Block) -> bool:
     if not loop.parallel or threads >= ENOUGH_THREADS:
         return False
+    if not 0 < threads * loop.trips <= _MOST_THREADS:
+        return False
     is_all = len(block.statements) == 1
     return threads == 1 or is_all or loop.trips >= _WORTH_THREADS
 
 
 def _is_product(call: Call, threads: int) -> bool:
-    return call.product is not None and threads < ENOUGH_THREADS and math.prod(call.product) > 64
+    if call.product is None or threads >= ENOUGH_THREADS:
+        return False
+    batch, m, n, _ = call.product
+    return math.prod(call.product) > 64 and threads * batch * m * n <= _MOST_THREADS
 
 
 def _product(call: Call, block: Block, repeats: tuple[For, ...], loops: tuple[For, ...]) -> Kernel:
@@ -346,21 +359,9 @@ def _used_directly(users: Iterable[UOp], plan: Schedule, among: set[UOp]) -> lis
 # ---- memory ----
 
 
-def accessed(kernel: Kernel, plan: Schedule) -> list[Buffer]:
+def accessed(kernel: Kernel) -> list[Buffer]:
     """The storage that a kernel reads or writes, each once, in order."""
-    found: dict[Buffer, None] = {}
-    roots = [*kernel.roots(), *(item for item in kernel.items if isinstance(item, UOp))]
-    seen: set[UOp] = set()
-    pending = list(reversed(roots))
-    while pending:
-        node = pending.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.op is Ops.BUFFER:
-            found[node.arg.storage] = None
-        pending.extend(node.src)
+    found = loaded([*kernel.roots(), *(item for item in kernel.items if isinstance(item, UOp))])
     for statement in kernel.everything():
-        for buffer in touched(statement):
-            found[buffer.storage] = None
+        found |= dict.fromkeys(buffer.storage for buffer in touched(statement))
     return list(found)

@@ -15,11 +15,10 @@ from anvil_jax.targets.gpu.kernel_printer import (
     COLLECTIVE_GROUP,
     GROUP,
     SLOT_BYTES,
-    TILE_GROUP,
     KernelPrinter,
 )
 from anvil_jax.targets.gpu.layout import Memory, plan_memory
-from anvil_jax.targets.gpu.partition import Kernel, partition
+from anvil_jax.targets.gpu.partition import TILE_THREADS, Kernel, partition
 from anvil_jax.targets.gpu.windows import Windows
 from anvil_jax.targets.signature import SignatureNames, buffer_views
 from anvil_jax.targets.statistics import Costs, count_operations
@@ -85,7 +84,7 @@ class _DeviceText:
         is_collective = any(printer.is_collective for printer in printers)
         group = COLLECTIVE_GROUP if is_collective else GROUP
         if kernels[0].tiles:
-            group = TILE_GROUP
+            group = TILE_THREADS
         threads = max(kernel.threads for kernel in kernels)
         lines: list[str] = []
         parameters: dict[str, str] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from anvil_jax.kernels.adapter import Ops, UOp
 from anvil_jax.kernels.index_arithmetic import Affine, affine
 from anvil_jax.kernels.program import Buffer, Call, For, Program, Statement, Store, operands
-from anvil_jax.kernels.schedule import walk
+from anvil_jax.kernels.schedule import loaded, walk, written
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,22 +32,14 @@ class Windows:
         self.found: dict[Buffer, Window] = {}
         self._writers: dict[Buffer, list[Statement]] = {}
         self._read: set[Buffer] = set()
-        seen: set[UOp] = set()
+        roots: list[UOp] = []
         for _, statement in walk(program.root):
-            if isinstance(statement, Store):
-                self._writers.setdefault(statement.buffer.storage, []).append(statement)
-            elif isinstance(statement, Call):
-                for argument in statement.writes:
-                    self._writers.setdefault(argument.buffer.storage, []).append(statement)
+            for buffer in written(statement):
+                self._writers.setdefault(buffer.storage, []).append(statement)
+            if isinstance(statement, Call):
                 self._read |= {argument.buffer.storage for argument in statement.reads}
-            pending = list(operands(statement))
-            while pending:
-                node = pending.pop()
-                if node not in seen:
-                    seen.add(node)
-                    pending.extend(node.src)
-                    if node.op is Ops.BUFFER:
-                        self._read.add(node.arg.storage)
+            roots.extend(operands(statement))
+        self._read |= loaded(roots).keys()
 
     def makes_superfluous(self, loop: Statement) -> bool:
         """Whether `loop` only copies an array to an output; remembers the window if so."""
