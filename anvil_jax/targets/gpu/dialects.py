@@ -1,5 +1,6 @@
 """How kernels are spelled in CUDA C++ and in the Metal Shading Language."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ _METAL_BUFFERS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class KernelDialect(Dialect):
+class KernelDialect(Dialect, ABC):
     """What a kernel needs beyond functions and pointers.
 
     Attributes:
@@ -33,9 +34,9 @@ class KernelDialect(Dialect):
     has_repeats: bool
     has_rows: bool
 
+    @abstractmethod
     def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
         """Start of the definition of a kernel, up to the brace."""
-        raise NotImplementedError
 
 
 class _Cuda(KernelDialect):
