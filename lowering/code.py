@@ -30,7 +30,16 @@ from anvil_jax.kernels.program import (
 )
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.selection import COST_MODELS, KernelChoice, cost_model
-from anvil_jax.lowering.values import Constant, Elements, Index, Pull, Value, View, dense_strides
+from anvil_jax.lowering.values import (
+    Constant,
+    Elements,
+    Index,
+    Pull,
+    Value,
+    View,
+    dense_strides,
+    ravel,
+)
 
 MAX_DEPTH = 24
 """Nesting of index functions after which an array is written to memory."""
@@ -357,10 +366,7 @@ class Code:
             return
         strides = dense_strides(pull.shape)
         with self.nest(pull.shape, parallel=True) as index:
-            place = offset
-            for i, stride in zip(index, strides, strict=True):
-                place = self.ex.add(place, self.ex.mul(i, self.ex.index(stride)))
-            self.store(buffer, place, pull.at(index))
+            self.store(buffer, ravel(self.ex, index, strides, offset), pull.at(index))
 
     @contextmanager
     def inside(self, block: Block) -> Iterator[None]:

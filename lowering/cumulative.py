@@ -1,7 +1,8 @@
 """Running sums, products, extrema and log-sum-exps along one axis."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jax import lax
@@ -9,9 +10,11 @@ from jax.extend.core import JaxprEqn, Primitive
 
 from anvil_jax.kernels.adapter import UOp, dtype_name
 from anvil_jax.kernels.expression import Expressions
+from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.interpreter import Lowering
+from anvil_jax.lowering.reductions import parts_for_threads
 from anvil_jax.lowering.registry import register
-from anvil_jax.lowering.values import Value, dense_strides
+from anvil_jax.lowering.values import Pull, Value, dense_strides, ravel
 
 
 def _log_add_exp(ex: Expressions) -> Callable[[UOp, UOp], UOp]:
@@ -55,30 +58,118 @@ def cumulative(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
                 running = element if running is None else combine(running, element)
                 out[(k, *place)] = running
         return lowering.joined(np.moveaxis(out, 0, axis), x.dtype)
-    pull = lowering.pull(x)
-    out = lowering.allocate(x.dtype, pull.size)
-    strides = dense_strides(x.shape)
-    others = [n for k, n in enumerate(x.shape) if k != axis]
-    zero = ex.index(0)
+    scan = _Scan(lowering, combine, lowering.pull(x), axis, is_reversed=reverse)
+    return lowering.view(scan.run(), x.shape)
 
-    def position(step: UOp) -> UOp:
-        return ex.sub(ex.index(extent - 1), step) if reverse else step
 
-    with lowering.nest(others, parallel=True) as index:
-        running = lowering.allocate(x.dtype, 1)
+@dataclass(frozen=True, slots=True)
+class _Scan:
+    """The running results along one axis of an array, in memory.
+
+    Attributes:
+        combine: associative, but for rounding.
+        pull: the array.
+        axis: along which elements are combined.
+        is_reversed: whether from the axis' end.
+    """
+
+    lowering: Lowering
+    combine: Callable[[UOp, UOp], UOp]
+    pull: Pull
+    axis: int
+    is_reversed: bool = False
+
+    @property
+    def extent(self) -> int:
+        return self.pull.shape[self.axis]
+
+    @property
+    def rows(self) -> list[int]:
+        """Extents of the other axes."""
+        return [n for k, n in enumerate(self.pull.shape) if k != self.axis]
+
+    def run(self) -> Buffer:
+        """The results in C order."""
+        parts = parts_for_threads(self.lowering, math.prod(self.rows), self.extent)
+        if parts > 1:
+            return self._by_threads(parts)
+        out = self.lowering.allocate(self.pull.dtype, self.pull.size)
+        with self.lowering.nest(self.rows, parallel=True) as row:
+            self._follow(row, self.lowering.ex.index(0), self.extent, out)
+        return out
+
+    def _by_threads(self, parts: int) -> Buffer:
+        """The same by enough threads for a graphics processor.
+
+        Rows are cut; the parts are combined first, then the running results of the parts are found,
+        with which each part but the first begins. Blelloch, "Prefix Sums and Their Applications",
+        CMU-CS-90-190, 1990.
+        """
+        lowering, ex = self.lowering, self.lowering.ex
+        length = math.ceil(self.extent / parts)
+        parts, rest = divmod(self.extent, length)
+        shape = (*self.rows, parts)
+        scan = replace(self, pull=lowering.pull(lowering.settle(self.pull)))
+        totals = lowering.allocate(self.pull.dtype, math.prod(shape))
+        with lowering.nest(shape, parallel=True) as index:
+            first = ex.mul(index[-1], ex.index(length))
+            total = scan._follow(index[:-1], first, length)
+            place = ravel(ex, index, dense_strides(shape))
+            lowering.store(totals, place, ex.load(total, 0))
+        whole = _Scan(lowering, self.combine, lowering.view(totals, shape), len(shape) - 1)
+        before = lowering.view(whole.run(), shape)
+        out = lowering.allocate(self.pull.dtype, self.pull.size)
+        with lowering.nest(shape, parallel=True) as index:
+            *row, part = index
+            previous = before.at((*row, ex.maximum(ex.sub(part, ex.index(1)), ex.index(0))))
+            is_first = ex.less(part, ex.index(1))
+            first = ex.mul(part, ex.index(length))
+            scan._follow(
+                row, first, length, out,
+                lambda x: ex.where(is_first, x, self.combine(previous, x)),
+            )  # fmt: skip
+        if rest:
+            with lowering.nest(self.rows, parallel=True) as row:
+                previous = before.at((*row, ex.index(parts - 1)))
+                first = ex.index(self.extent - rest)
+                scan._follow(row, first, rest, out, lambda x: self.combine(previous, x))
+        return out
+
+    def _follow(
+        self,
+        row: Sequence[UOp],
+        first: UOp,
+        steps: int,
+        out: Buffer | None = None,
+        begin: Callable[[UOp], UOp] = lambda x: x,
+    ) -> Buffer:
+        """One thread combines the elements of some steps; gives where the last result is.
+
+        Args:
+            row: index along the other axes.
+            first: step.
+            steps: their number, at least 1.
+            out: gets the result of each step.
+            begin: result of the first step, from its element.
+        """
+        lowering, ex = self.lowering, self.lowering.ex
+        zero = ex.index(0)
+        strides = dense_strides(self.pull.shape)
+        running = lowering.allocate(self.pull.dtype, 1)
+
+        def index(step: UOp) -> tuple[UOp, ...]:
+            place = ex.sub(ex.index(self.extent - 1), step) if self.is_reversed else step
+            return (*row[: self.axis], place, *row[self.axis :])
 
         def write(step: UOp, value: UOp) -> None:
-            place = zero
-            full = (*index[:axis], position(step), *index[axis:])
-            for i, stride in zip(full, strides, strict=True):
-                place = ex.add(place, ex.mul(i, ex.index(stride)))
             lowering.store(running, zero, value)
-            lowering.store(out, place, value)
+            if out is not None:
+                lowering.store(out, ravel(ex, index(step), strides), value)
 
-        write(zero, pull.at((*index[:axis], position(zero), *index[axis:])))
-        if extent > 1:
-            with lowering.loop(extent - 1) as counter:
-                step = ex.add(counter, ex.index(1))
-                element = pull.at((*index[:axis], position(step), *index[axis:]))
-                write(step, combine(ex.load(lowering.alias(running), 0), element))
-    return lowering.view(out, x.shape)
+        write(first, begin(self.pull.at(index(first))))
+        if steps > 1:
+            with lowering.loop(steps - 1) as counter:
+                step = ex.add(first, ex.add(counter, ex.index(1)))
+                so_far = ex.load(lowering.alias(running), 0)
+                write(step, self.combine(so_far, self.pull.at(index(step))))
+        return running

@@ -20,7 +20,7 @@ from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.registry import register
-from anvil_jax.lowering.values import Constant, Elements, Index, Pull, Value, dense_strides
+from anvil_jax.lowering.values import Constant, Elements, Index, Pull, Value, dense_strides, ravel
 
 _STATIC_ELEMENTS = 4096
 """Result size up to which static indices are resolved element by element."""
@@ -82,9 +82,7 @@ def dynamic_update_slice(
     strides = dense_strides(x.shape)
     update = lowering.pull(update)
     with lowering.nest(update.shape, parallel=True) as index:
-        place = _linear(
-            lowering, [ex.add(b, i) for b, i in zip(begin, index, strict=True)], strides
-        )
+        place = ravel(ex, [ex.add(b, i) for b, i in zip(begin, index, strict=True)], strides)
         lowering.store(out, place, update.at(index))
     return updated(lowering, out, x)
 
@@ -103,14 +101,6 @@ def updated(lowering: Lowering, out: Buffer, x: Value) -> Pull:
     result = lowering.view(out, x.shape)
     result.owned = out.mutable
     return result
-
-
-def _linear(lowering: Lowering, index: Sequence[UOp], strides: Sequence[int]) -> UOp:
-    ex = lowering.ex
-    place = ex.index(0)
-    for i, stride in zip(index, strides, strict=True):
-        place = ex.add(place, ex.mul(i, ex.index(stride)))
-    return place
 
 
 # -- gather and scatter -----------------------------------------------------------------------
@@ -382,7 +372,7 @@ def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates
         batch = tuple(index[a] for a in window.batch_axes)
         checked = "clip" if mode == "clip" else "fill"
         components, inside = _starts(lowering, starts, batch, window, checked)
-        place = _linear(lowering, window.axes(index, components, ex.add, ex.index(0)), strides)
+        place = ravel(ex, window.axes(index, components, ex.add, ex.index(0)), strides)
 
         def write() -> None:
             so_far = ex.load(lowering.alias(out), place)

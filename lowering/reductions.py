@@ -16,7 +16,7 @@ from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.avals import aval_dtype, aval_shape
 from anvil_jax.lowering.interpreter import Lowering
 from anvil_jax.lowering.registry import register
-from anvil_jax.lowering.values import Pull, Value, dense_strides, unravel
+from anvil_jax.lowering.values import Pull, Value, dense_strides, ravel, unravel
 
 type Combine = Callable[[UOp, UOp], UOp]
 
@@ -117,13 +117,6 @@ def _tree(nodes: list[UOp], combine: Combine, start: UOp) -> UOp:
     return nodes[0] if nodes else start
 
 
-def _place(ex: Expressions, index: Sequence[UOp], strides: Sequence[int]) -> UOp:
-    place = ex.index(0)
-    for i, stride in zip(index, strides, strict=True):
-        place = ex.add(place, ex.mul(i, ex.index(stride)))
-    return place
-
-
 def _reduce_columns(
     lowering: Lowering,
     pull: Pull,
@@ -142,7 +135,7 @@ def _reduce_columns(
         lowering.nest([pull.shape[k] for k in axes]) as reduced,
         lowering.nest([pull.shape[k] for k in kept], parallel=True) as index,
     ):
-        place = _place(ex, index, strides)
+        place = ravel(ex, index, strides)
         where = dict(zip((*axes, *kept), (*reduced, *index), strict=True))
         element = pull.at(tuple(where[k] for k in range(len(pull.shape))))
         so_far = ex.load(lowering.alias(out), place)
@@ -188,7 +181,7 @@ def _reduce_rows(
                 with lowering.nest((rest,), parallel=True) as (lane,):
                     accumulate(lane, ex.add(lane, ex.index(extent - rest)), reduced)
         whole = [ex.load(partial, lane) for lane in range(lanes)]
-        lowering.store(out, _place(ex, index, strides), _tree(whole, combine, start))
+        lowering.store(out, ravel(ex, index, strides), _tree(whole, combine, start))
 
 
 def _reduce_by_threads(
@@ -204,7 +197,7 @@ def _reduce_by_threads(
     kept_axes = [k for k in range(len(pull.shape)) if k not in axes]
     kept = [pull.shape[k] for k in kept_axes]
     extent = math.prod(pull.shape[k] for k in axes)
-    parts = 1 if lowering.is_inside_thread() else _parts(math.prod(kept), extent)
+    parts = parts_for_threads(lowering, math.prod(kept), extent)
     out = lowering.allocate(pull.dtype, math.prod(kept) * parts)
     with lowering.nest([*kept, parts], parallel=True) as index:
         part = index[-1]
@@ -230,7 +223,7 @@ def _reduce_by_threads(
                 add(trip)
         if rest:
             add(ex.index(trips), ex.less_equal(ex.index(rest), part))
-        place = _place(ex, index, dense_strides([*kept, parts]))
+        place = ravel(ex, index, dense_strides([*kept, parts]))
         lowering.store(out, place, ex.load(sum_so_far, 0))
     partial = lowering.view(out, (*kept, parts))
     if parts == 1:
@@ -238,9 +231,9 @@ def _reduce_by_threads(
     return _reduce_by_threads(lowering, partial, [len(kept)], combine, start)
 
 
-def _parts(results: int, extent: int) -> int:
-    """Into how many parts a reduction is cut for enough threads to take part."""
-    if extent <= 4 * _SERIAL:
+def parts_for_threads(lowering: Lowering, results: int, extent: int) -> int:
+    """Into how many parts `extent` elements of each result are cut for enough threads."""
+    if not lowering.has_threads or lowering.is_inside_thread() or extent <= 4 * _SERIAL:
         return 1
     return max(1, min(_THREADS // results, extent // _SERIAL))
 
@@ -289,5 +282,5 @@ def argmax(lowering: Lowering, eqn: JaxprEqn, x: Value) -> Value:
             wins = better(element, so_far)
             lowering.store(where, zero, ex.where(wins, ex.cast(position, dtype), so_far_at))
             lowering.store(best, zero, ex.where(wins, element, so_far))
-        lowering.store(out, _place(ex, index, dense_strides(kept)), ex.load(where, 0))
+        lowering.store(out, ravel(ex, index, dense_strides(kept)), ex.load(where, 0))
     return lowering.view(out, kept)

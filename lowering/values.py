@@ -142,10 +142,7 @@ class Pull:
         """The array that lies in memory as `view` says."""
 
         def at(index: Index) -> UOp:
-            place = view.offset
-            for i, stride in zip(index, view.strides, strict=True):
-                place = ex.add(place, ex.mul(i, ex.index(stride)))
-            return ex.load(view.buffer, place)
+            return ex.load(view.buffer, ravel(ex, index, view.strides, view.offset))
 
         pull = cls(ex, shape, dtype or view.buffer.dtype, at, cost=0, view=view)
         if pull.is_contiguous:
@@ -203,10 +200,7 @@ class Pull:
         new_strides = dense_strides(shape)
 
         def position(index: Index) -> UOp:
-            place = ex.index(0)
-            for i, stride in zip(index, new_strides, strict=True):
-                place = ex.add(place, ex.mul(i, ex.index(stride)))
-            return place
+            return ravel(ex, index, new_strides)
 
         if flat is not None:
             result = self._derived(shape, lambda index: flat(position(index)))
@@ -282,9 +276,7 @@ class Pull:
     def _affine(self, shape: Sequence[int], start: Sequence[UOp], steps: Sequence[int]) -> "Pull":
         ex = self.ex
         if self.view is not None:
-            offset = self.view.offset
-            for begin, stride in zip(start, self.view.strides, strict=True):
-                offset = ex.add(offset, ex.mul(begin, ex.index(stride)))
+            offset = ravel(ex, start, self.view.strides, self.view.offset)
             strides = [a * b for a, b in zip(self.view.strides, steps, strict=True)]
             return self._viewed(shape, offset, strides)
 
@@ -300,6 +292,16 @@ class Pull:
 
 
 type Value = Constant | Elements | Pull
+
+
+def ravel(
+    ex: Expressions, index: Sequence[UOp], strides: Sequence[int], start: UOp | None = None
+) -> UOp:
+    """The position ``start + sum(index * strides)``, `start` being 0 unless given."""
+    place = ex.index(0) if start is None else start
+    for i, stride in zip(index, strides, strict=True):
+        place = ex.add(place, ex.mul(i, ex.index(stride)))
+    return place
 
 
 def unravel(ex: Expressions, position: UOp, shape: Sequence[int]) -> Index:
