@@ -389,14 +389,22 @@ class Code:
             yield variable
 
     @contextmanager
-    def nest(self, shape: Sequence[int], *, parallel: bool = False) -> Iterator[Index]:
-        """Nested loops over an index space; extents of 1 make no loop."""
+    def nest(
+        self, shape: Sequence[int], *, parallel: bool | Sequence[bool] = False
+    ) -> Iterator[Index]:
+        """Nested loops over an index space; extents of 1 make no loop.
+
+        Args:
+            shape: of the index space, outermost loop first.
+            parallel: whether the trips of the loops are independent, or of each of them.
+        """
+        flags = [parallel] * len(shape) if isinstance(parallel, bool) else parallel
         with ExitStack() as stack:
             yield tuple(
                 self.ex.index(0)
                 if extent == 1
-                else stack.enter_context(self.loop(extent, parallel=parallel))
-                for extent in shape
+                else stack.enter_context(self.loop(extent, parallel=flag))
+                for extent, flag in zip(shape, flags, strict=True)
             )
 
     @contextmanager

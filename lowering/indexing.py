@@ -132,6 +132,20 @@ class _Window:
         """Largest legal value of each component of a start."""
         return [self.operand[a] - self.sizes[a] for a in self.start_axes]
 
+    def independent(self, updates: Sequence[int]) -> list[bool]:
+        """Which loops over the axes of `updates`, nested in order, have independent trips.
+
+        Those do of which each trip has an index of its own along some axis of the operand, and
+        those over the window of one start.
+        """
+        own = {self.batch_axes[position] for _, position in self.paired}
+        for axis, update_axis in zip(self.kept, self.window_axes, strict=True):
+            if axis not in self.start_axes or self.sizes[axis] == self.operand[axis]:
+                own.add(update_axis)
+        starts = [k for k in self.batch_axes if k not in own and updates[k] > 1]
+        inside = max(starts, default=-1) + 1
+        return [k in own or (k >= inside and k in self.window_axes) for k in range(len(updates))]
+
     def axes(
         self, index: Sequence[Any], starts: Sequence[Any], add: Callable[..., Any], zero: Any
     ) -> list[Any]:
@@ -368,7 +382,10 @@ def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates
     out = writable(lowering, x)
     strides = dense_strides(x.shape)
     starts, new = lowering.pull(lowering.settle(indices)), lowering.pull(updates)
-    with lowering.nest(updates.shape) as index:
+    independent = window.independent(updates.shape)
+    if eqn.params["unique_indices"] or _is_unique(indices, window, updates.shape, mode):
+        independent = [True] * len(updates.shape)
+    with lowering.nest(updates.shape, parallel=independent) as index:
         batch = tuple(index[a] for a in window.batch_axes)
         checked = "clip" if mode == "clip" else "fill"
         components, inside = _starts(lowering, starts, batch, window, checked)
@@ -383,6 +400,15 @@ def scatter(lowering: Lowering, eqn: JaxprEqn, x: Value, indices: Value, updates
         else:
             lowering.switch(inside, [lambda: None, write])
     return updated(lowering, out, x)
+
+
+def _is_unique(indices: Value, window: _Window, shape: tuple[int, ...], mode: str) -> bool:
+    """Whether it is known now that no element is written twice."""
+    if not isinstance(indices, Constant) or math.prod(shape) > _STATIC_ELEMENTS:
+        return False
+    places, inside = _static_places(indices.a, window, shape, clip=mode == "clip")
+    written = np.ravel_multi_index(tuple(p[inside] for p in places), window.operand)
+    return len(np.unique(written)) == len(written)
 
 
 def _combiner(lowering: Lowering, eqn: JaxprEqn) -> Callable[..., UOp]:
