@@ -1,14 +1,14 @@
 """Modules for graphics processors: one header with the kernels as text and what launches them.
 
-`render_kernels` gives what the device's compiler takes; `render_device_module` gives the files that
-`generate_module` writes, for views of which all are for one device.
+`render_kernels` gives what the device's compiler takes. `device_module_view` decides what a module
+of functions for one device says, `render_device_header` and `render_device_cmake` print its files.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
 from anvil_jax.emit.cuda_text import collect_cuda_runtime, cuda_dialect
 from anvil_jax.emit.environment import render_template
-from anvil_jax.emit.interface import interface_view, parameter_list
+from anvil_jax.emit.interface import interface_view, loop_lines, parameter_list
 from anvil_jax.emit.metal_module import metal_interface
 from anvil_jax.emit.metal_text import collect_metal_runtime, metal_dialect
 from anvil_jax.emit.views import (
@@ -18,14 +18,13 @@ from anvil_jax.emit.views import (
     DeviceLaunchView,
     DeviceModuleView,
     ImageView,
-    LaunchView,
 )
 from anvil_jax.errors import ArgumentError
 
 _PIECE = 15_000
 """Characters of one string literal; Microsoft's compiler takes 16,380."""
 
-_TAKEN = ("stream", "queue", "ws", "Status", "CUstream", "CUdeviceptr")
+_TAKEN = ("stream", "ws", "Status", "CUstream", "CUdeviceptr")
 # What the templates declare beside the functions.
 _DECLARED = (
     "Status", "detail", "DeviceBuffer",
@@ -154,34 +153,6 @@ def _interface(
 
 def _address(name: str, place: Mapping[str, int]) -> str:
     return f"&anvil_p[{place[name]}]" if name in place else f"&anvil_{name}"
-
-
-def loop_lines(
-    launches: Sequence[LaunchView], prefix: str = ""
-) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """For each launch the lines that open the host's loops in front of it and close them behind it.
-
-    Args:
-        launches: in order.
-        prefix: of the counters' names.
-    """
-    ids = [(), *(launch.loops for launch in launches), ()]
-    lines = []
-    for k, launch in enumerate(launches):
-        kept, left = _common(ids[k], launch.loops), _common(launch.loops, ids[k + 2])
-        begins = tuple(
-            f"for (int {prefix}{name} = 0; {prefix}{name} < {trips}; ++{prefix}{name}) {{"
-            for name, trips in launch.repeats[kept:]
-        )
-        lines.append((begins, ("}",) * (len(launch.loops) - left)))
-    return lines
-
-
-def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """How many leading elements are the same."""
-    return next(
-        (k for k, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
-    )
 
 
 def _pieces(text: str) -> Iterable[str]:

@@ -1,8 +1,16 @@
 """How a function looks in the files of a module: parameters, types, comments."""
 
 from collections.abc import Sequence
+from itertools import pairwise, takewhile
+from operator import eq
 
-from anvil_jax.emit.views import BufferView, FunctionView, InterfaceView, ParameterView
+from anvil_jax.emit.views import (
+    BufferView,
+    FunctionView,
+    InterfaceView,
+    LaunchView,
+    ParameterView,
+)
 
 _SPARSE_NAMES = ("rows", "cols", "nnz", "innerIndices", "outerStarts")
 _SIGNATURE_WIDTH = 80
@@ -57,3 +65,29 @@ def _parameter(buffer: BufferView, type_name: str, const: str, taken: set[str]) 
 def _one_line(text: str) -> str:
     # A backslash at the end would continue the comment into the next line.
     return " ".join(text.split()).rstrip("\\ ")
+
+
+def loop_lines(
+    launches: Sequence[LaunchView], prefix: str = ""
+) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """For each launch the lines that open the host's loops in front of it and close them behind it.
+
+    Args:
+        launches: in order.
+        prefix: of the counters' names.
+    """
+    # How many loops go on from one launch to the next.
+    kept = [_common(a, b) for a, b in pairwise([(), *(x.loops for x in launches), ()])]
+    lines = []
+    for launch, before, behind in zip(launches, kept[:-1], kept[1:], strict=True):
+        begins = tuple(
+            f"for (int {prefix}{name} = 0; {prefix}{name} < {trips}; ++{prefix}{name}) {{"
+            for name, trips in launch.repeats[before:]
+        )
+        lines.append((begins, ("}",) * (len(launch.loops) - behind)))
+    return lines
+
+
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """How many leading elements are the same."""
+    return sum(takewhile(bool, map(eq, a, b)))

@@ -1,9 +1,9 @@
 """How a function for Metal looks in its module: arrays are pieces of buffers with an offset."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from anvil_jax.emit.interface import interface_view, parameter_list
+from anvil_jax.emit.interface import interface_view, loop_lines, parameter_list
 from anvil_jax.emit.views import DeviceFunctionView, DeviceInterfaceView, DeviceLaunchView
 
 # Words of Objective-C, types and variables of the templates; parameters keep clear of them.
@@ -18,7 +18,8 @@ class MetalInterfaceView(DeviceInterfaceView):
     """One function for Metal as the module's file shows it.
 
     `addresses` are initialisers of ``detail::Place``, `copies` are the places in the buffer that
-    holds the copies of the host's arrays, and the arguments of a launch are numbers of places.
+    holds the copies of the host's arrays, and the arguments of a launch are numbers of places, then
+    counters of loops.
 
     Attributes:
         encode_signature: parameter list of ``encode``.
@@ -49,9 +50,13 @@ def metal_interface(
             numbers[launch.kernel],
             launch.groups,
             launch.threads,
-            f"{len(launch.arguments)}, {{{', '.join(str(place[a]) for a in launch.arguments)}}}",
+            _arguments(launch.arguments, place),
+            begins,
+            ends,
         )
-        for launch in function.launches
+        for launch, (begins, ends) in zip(
+            function.launches, loop_lines(function.launches, "anvil_"), strict=True
+        )
     )
     inputs = tuple(f"{{{p.name}.data, nullptr, {p.type}::nbytes}}" for p in common.inputs)
     outputs = tuple(f"{{nullptr, {p.name}.data, {p.type}::nbytes}}" for p in common.outputs)
@@ -69,3 +74,10 @@ def metal_interface(
         forwarded="".join(f"{p.name}, " for p in arrays),
         launches=launches,
     )
+
+
+def _arguments(names: Sequence[str], place: Mapping[str, int]) -> str:
+    """The places of arrays and the counters, as two initialisers."""
+    places = ", ".join(str(place[name]) for name in names if name in place)
+    counters = ", ".join(f"anvil_{name}" for name in names if name not in place)
+    return f"{{{places}}}, {{{counters}}}"

@@ -185,15 +185,6 @@ struct HostArray {
     std::size_t nbytes;
 };
 
-// A kernel by number, its threads, and which places are its arguments.
-struct Launch {
-    std::size_t kernel;
-    NSUInteger groups;
-    NSUInteger threads;
-    std::size_t count;
-    unsigned char places[30];
-};
-
 // What calls of one function at a time need: kernels, scratch memory, a queue, and copies of the
 // arguments once there was a call with arrays of the host.
 class State {
@@ -220,29 +211,37 @@ class State {
     id<MTLCommandQueue> queue() const noexcept { return queue_.get(); }
     Place scratch() const noexcept { return {"workspace", {scratch_.get(), 0}, nbytes_, 1}; }
 
-    template <std::size_t Places, std::size_t Launches>
-    Status encode(const Place (&places)[Places], const Launch (&launches)[Launches],
-                  id<MTLComputeCommandEncoder> encoder) const noexcept {
+    template <std::size_t Count>
+    Status check(const Place (&places)[Count],
+                 id<MTLComputeCommandEncoder> encoder) const noexcept {
         if (encoder == nil) return Status::failure("encode", "the encoder is nil");
         for (const Place& place : places) {
             const Status status = place.check();
             if (!status) return status;
         }
-        for (const Launch& launch : launches) {
-            if (launch.groups == 0) continue;
-            id<MTLComputePipelineState> state = (*kernels_)[launch.kernel];
-            if (launch.threads > state.maxTotalThreadsPerThreadgroup) {
-                return Status::failure(kernel_names[launch.kernel],
-                                       "too many threads in a group for this device");
-            }
-            [encoder setComputePipelineState:state];
-            for (std::size_t k = 0; k < launch.count; ++k) {
-                const DeviceBuffer& memory = places[launch.places[k]].memory;
-                [encoder setBuffer:memory.buffer offset:memory.offset atIndex:k];
-            }
-            [encoder dispatchThreadgroups:MTLSizeMake(launch.groups, 1, 1)
-                    threadsPerThreadgroup:MTLSizeMake(launch.threads, 1, 1)];
+        return {};
+    }
+
+    // The arguments of a kernel are some of the places, by number, then counters of loops.
+    Status launch(std::size_t kernel, NSUInteger groups, NSUInteger threads, const Place* places,
+                  std::initializer_list<std::size_t> numbers, std::initializer_list<int> counters,
+                  id<MTLComputeCommandEncoder> encoder) const noexcept {
+        id<MTLComputePipelineState> state = (*kernels_)[kernel];
+        if (threads > state.maxTotalThreadsPerThreadgroup) {
+            return Status::failure(kernel_names[kernel],
+                                   "too many threads in a group for this device");
         }
+        [encoder setComputePipelineState:state];
+        NSUInteger index = 0;
+        for (const std::size_t number : numbers) {
+            const DeviceBuffer& memory = places[number].memory;
+            [encoder setBuffer:memory.buffer offset:memory.offset atIndex:index++];
+        }
+        for (const int& counter : counters) {
+            [encoder setBytes:&counter length:sizeof(counter) atIndex:index++];
+        }
+        [encoder dispatchThreadgroups:MTLSizeMake(groups, 1, 1)
+                threadsPerThreadgroup:MTLSizeMake(threads, 1, 1)];
         return {};
     }
 

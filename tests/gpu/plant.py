@@ -41,6 +41,19 @@ def newton(x: Any) -> Any:
     return jax.lax.while_loop(unfinished, improve, (x, 0))
 
 
+def heat(x: Any) -> Any:
+    """The temperatures of a rod, in two loops of the host, and of its end after each sweep."""
+
+    def step(_: Any, t: Any) -> Any:
+        return t.at[1:-1].add(0.2 * (t[2:] - 2.0 * t[1:-1] + t[:-2]))
+
+    def sweep(t: Any, source: Any) -> Any:
+        t = jax.lax.fori_loop(0, 3, step, t) + 0.1 * source * jnp.sin(t)
+        return t, t[0]
+
+    return jax.lax.scan(sweep, x, jnp.arange(4, dtype=x.dtype))
+
+
 def mixed(count: Any, mask: Any, scale: Any) -> Any:
     return jnp.where(mask, count * 2, -count), scale * count.astype("float32"), ~mask
 
@@ -58,6 +71,7 @@ def functions() -> dict[str, Any]:
         NumericalFunction("product", product, (Arg((70, 33)), Arg((33, 90))), "CUDA"),
         av.spjacobian(NumericalFunction("residual", residual, (Arg(12),), "CUDA"), name="slope"),
         NumericalFunction("newton", newton, (Arg(5),), "CUDA"),
+        NumericalFunction("heat", heat, (Arg(600),), "CUDA"),
         NumericalFunction("nothing_in", lambda: jnp.arange(7.0) ** 2, (), "CUDA"),
         NumericalFunction("nothing_out", lambda x: (x[:0], x + 1.0), (Arg(3),), "CUDA"),
         NumericalFunction(

@@ -17,6 +17,7 @@ from anvil_jax import Arg
 from anvil_jax.emit.device import render_kernels
 from anvil_jax.emit.views import DeviceFunctionView
 from anvil_jax.errors import ArgumentError
+from tests.gpu.plant import heat
 from tests.support import metal_shim
 
 pytestmark = pytest.mark.compile
@@ -87,7 +88,8 @@ def functions() -> list:
         "nothing", lambda nil, id, queue: (), (Arg(3, single),) * 3, "METAL"
     )
     steps = av.vmap(plant, 1000, name="steps")
-    return [steps, product, loop, av.spjacobian(pairs, name="slope"), nothing]
+    rod = av.NumericalFunction("rod", heat, (Arg(600, single),), "METAL")
+    return [steps, product, loop, av.spjacobian(pairs, name="slope"), nothing, rod]
 
 
 @pytest.fixture(scope="module")
@@ -157,14 +159,17 @@ def test_launches_number_kernels_and_places(folder: Path):
         assert isinstance(view, DeviceFunctionView)
         start = header.index(f"namespace {f.name} {{")
         body = header[start : header.index(f"}}  // namespace {f.name}", start)]
-        found = re.findall(r"\{ (\d+), (\d+), (\d+), (\d+), \{([\d, ]*)\} \},", body)
+        found = re.findall(
+            r"launch\((\d+), (\d+), (\d+), anvil_places, \{(.*?)\}, \{(.*?)\}, encoder\);", body
+        )
         assert len(found) == len(view.launches)
         names = [f"in{k}" for k in range(len(view.inputs))]
         names += [*(f"out{k}" for k in range(len(view.outputs))), "ws"]
-        for (_, groups, threads, count, places), launch in zip(found, view.launches, strict=True):
+        for (_, groups, threads, places, counts), launch in zip(found, view.launches, strict=True):
             assert (int(groups), int(threads)) == (launch.groups, launch.threads)
-            assert [names[int(k)] for k in places.split(", ") if k] == list(launch.arguments)
-            assert int(count) == len(launch.arguments)
+            arrays = [names[int(k)] for k in places.split(", ") if k]
+            counters = [name.removeprefix("anvil_") for name in counts.split(", ") if name]
+            assert (*arrays, *counters) == launch.arguments
 
 
 def test_names_of_the_language_are_left_alone(folder: Path):

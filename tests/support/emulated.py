@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from anvil_jax.emit.device import loop_lines, render_kernels
+from anvil_jax.emit.device import render_kernels
+from anvil_jax.emit.interface import loop_lines
 from anvil_jax.emit.views import DeviceFunctionView, FunctionView
 
 HOST = Path(__file__).parent / "cuda" / "host.hpp"

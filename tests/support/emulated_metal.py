@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anvil_jax.emit.device import render_kernels
+from anvil_jax.emit.interface import loop_lines
 from anvil_jax.emit.views import DeviceFunctionView, FunctionView
 from tests.support.metal_shim import SHIM
 
@@ -67,16 +68,18 @@ def emulated_metal(views: Sequence[FunctionView]) -> str:
 def _launcher(view: DeviceFunctionView) -> str:
     parameters = [f"const {b.ctype}* in{k}" for k, b in enumerate(view.inputs)]
     parameters += [f"{b.ctype}* out{k}" for k, b in enumerate(view.outputs)]
-    lines = []
-    for launch in view.launches:
-        arguments = ", ".join((*map(_argument, launch.arguments), "blockIdx.x", "threadIdx.x"))
+    lines: list[str] = []
+    for x, (begins, ends) in zip(view.launches, loop_lines(view.launches), strict=True):
+        arguments = ", ".join((*map(_argument, x.arguments), "blockIdx.x", "threadIdx.x"))
+        lines += begins
         lines.append(
-            f"  anvil_host::launch(dim3({launch.groups}), dim3({launch.threads}), "
-            f'[&] {{ {launch.kernel}({arguments}); }}, "{launch.kernel}");'
+            f"  anvil_host::launch(dim3({x.groups}), dim3({x.threads}), "
+            f'[&] {{ {x.kernel}({arguments}); }}, "{x.kernel}");'
         )
+        lines += ends
     head = f"void evaluate({', '.join([*parameters, 'unsigned char* ws'])})"
     return f"namespace {view.name} {{\n{head} {{\n{chr(10).join(lines)}\n}}\n}}"
 
 
 def _argument(name: str) -> str:
-    return name if name == "ws" else f"anvil_any{{{name}}}"
+    return f"anvil_any{{{name}}}" if name.startswith(("in", "out")) else name

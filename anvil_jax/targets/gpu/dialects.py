@@ -22,7 +22,6 @@ class KernelDialect(Dialect, ABC):
         lane: of the number of a thread in its group.
         tile: declaration of memory that a group shares; ``@`` stands for type, name and size.
         has_double: whether there is a type ``double``.
-        has_repeats: whether the host can launch kernels in loops, with counters as arguments.
         has_rows: whether rows.hpp is there, through which threads exchange what they store.
     """
 
@@ -31,30 +30,41 @@ class KernelDialect(Dialect, ABC):
     lane: str
     tile: str
     has_double: bool
-    has_repeats: bool
     has_rows: bool
 
     @abstractmethod
-    def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
-        """Start of the definition of a kernel, up to the brace."""
+    def kernel_head(
+        self, name: str, pointers: Sequence[str], counters: Sequence[str], threads: int
+    ) -> str:
+        """Start of the definition of a kernel, up to the brace.
+
+        Args:
+            name: of the kernel.
+            pointers: declarations of the arrays.
+            counters: names of the counters of the host's loops around the launch.
+            threads: of a group.
+        """
 
 
 class _Cuda(KernelDialect):
-    def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
+    def kernel_head(
+        self, name: str, pointers: Sequence[str], counters: Sequence[str], threads: int
+    ) -> str:
         """The start of a ``__global__`` function with C linkage, found by its name."""
-        return (
-            f'extern "C" __global__ void __launch_bounds__({threads}) '
-            f"{name}({', '.join(parameters)})"
-        )
+        parameters = ", ".join((*pointers, *(f"const int {counter}" for counter in counters)))
+        return f'extern "C" __global__ void __launch_bounds__({threads}) {name}({parameters})'
 
 
 class _Metal(KernelDialect):
-    def kernel_head(self, name: str, parameters: Sequence[str], threads: int) -> str:
-        """The start of a ``kernel`` function with numbered buffers.
+    def kernel_head(
+        self, name: str, pointers: Sequence[str], counters: Sequence[str], threads: int
+    ) -> str:
+        """The start of a ``kernel`` function with numbered buffers, of which counters take some.
 
         Raises:
             LoweringError: there are more than Metal has numbers for.
         """
+        parameters = [*pointers, *(f"constant int& {counter}" for counter in counters)]
         if len(parameters) > _METAL_BUFFERS:
             raise LoweringError(
                 f"{name} takes {len(parameters)} arrays, of which METAL allows {_METAL_BUFFERS}; "
@@ -81,7 +91,6 @@ CUDA = _Cuda(
     lane="static_cast<int>(threadIdx.x)",
     tile="alignas(16) __shared__ @",
     has_double=True,
-    has_repeats=True,
     has_rows=True,
 )
 
@@ -97,7 +106,6 @@ METAL = _Metal(
     lane="static_cast<int>(anvil_lane)",
     tile="ANVIL_THREADGROUP @",
     has_double=False,
-    has_repeats=False,
     has_rows=False,
 )
 

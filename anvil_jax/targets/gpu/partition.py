@@ -113,18 +113,15 @@ class Kernel:
         return [*self.hands, *used]
 
 
-def partition(
-    program: Program, plan: Schedule, windows: Windows, *, has_repeats: bool
-) -> list[Kernel]:
+def partition(program: Program, plan: Schedule, windows: Windows) -> list[Kernel]:
     """The kernels of a scheduled program, in the order in which they run.
 
     Args:
         program: without dead statements.
         plan: where its expressions are computed.
         windows: gets the arrays that need not be copied to an output.
-        has_repeats: whether the host may run loops.
     """
-    return _with_values(program, plan, _split(program.root, (), (), plan, windows, has_repeats))
+    return _with_values(program, plan, _split(program.root, (), (), plan, windows))
 
 
 def _split(
@@ -133,7 +130,6 @@ def _split(
     loops: tuple[For, ...],
     plan: Schedule,
     windows: Windows,
-    has_repeats: bool,
 ) -> list[Kernel]:
     """The kernels of a block that stands in `repeats` of the host and in the threads' `loops`."""
     kernels: list[Kernel] = []
@@ -152,14 +148,14 @@ def _split(
         if isinstance(statement, For) and _is_shared_out(statement, threads, block):
             close()
             inner = (*loops, statement)
-            kernels += _split(statement.body, repeats, inner, plan, windows, has_repeats)
+            kernels += _split(statement.body, repeats, inner, plan, windows)
         elif isinstance(statement, Call) and _is_product(statement, threads):
             close()
             kernels.append(_product(statement, block, repeats, loops))
-        elif isinstance(statement, For) and has_repeats and not loops and _is_repeated(statement):
+        elif isinstance(statement, For) and not loops and _is_repeated(statement):
             known = dict(windows.found)
             outer = (*repeats, statement)
-            found = _split(statement.body, outer, (), plan, windows, has_repeats)
+            found = _split(statement.body, outer, (), plan, windows)
             if all(kernel.threads == 1 for kernel in found):
                 windows.found = known
                 run.append(statement)

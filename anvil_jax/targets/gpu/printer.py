@@ -35,7 +35,7 @@ def render(
     dialect = DIALECTS[device]
     plan = schedule(program)
     windows = Windows(program)
-    launches = fuse(partition(program, plan, windows, has_repeats=dialect.has_repeats))
+    launches = fuse(partition(program, plan, windows))
     _warn_of_lone_threads(name, launches, plan)
     memory = plan_memory(program, plan, launches, windows.found)
     text = _DeviceText(program, plan, memory, dialect)
@@ -107,7 +107,9 @@ class _DeviceText:
             tile = f"unsigned char tile[{slots * SLOT_BYTES * group}]"
             first.append(f"  {self._dialect.tile.replace('@', tile)};")
         arguments = sorted(parameters, key=_argument_order)
-        head = self._dialect.kernel_head(name, [parameters[a] for a in arguments], group)
+        counters = [a for a in arguments if a.startswith("h")]
+        pointers = [parameters[a] for a in arguments[: len(arguments) - len(counters)]]
+        head = self._dialect.kernel_head(name, pointers, counters, group)
         self.functions.append("\n".join([f"{head} {{", *first, *lines, "}", ""]))
         # A lone thread needs no neighbours.
         groups = -(-threads // group)
