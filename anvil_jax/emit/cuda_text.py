@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from jinja2 import TemplateNotFound
 
-from anvil_jax.emit.environment import environment
+from anvil_jax.emit.environment import template_source
 from anvil_jax.emit.runtime import collect_runtime
 from anvil_jax.errors import ExportError
 
@@ -54,7 +54,7 @@ def collect_cuda_runtime(names: Iterable[str]) -> str:
     Raises:
         ExportError: no such header, or headers include each other in a circle.
     """
-    prelude = _PRAGMA_ONCE.sub("", _source("cuda/prelude.hpp")).strip("\n")
+    prelude = _PRAGMA_ONCE.sub("", template_source("cuda/prelude.hpp")).strip("\n")
     runtime = cuda_dialect(collect_runtime(names, _device_header).text)
     return f"{prelude}\n\n{runtime}".rstrip("\n") + "\n"
 
@@ -70,17 +70,10 @@ def _on_device(match: re.Match[str]) -> str:
 def _device_header(name: str) -> str:
     """Text of a run-time header; the device's own one shadows the general one."""
     try:
-        return _source(f"cuda/runtime/{name}")
+        return template_source(f"cuda/runtime/{name}")
     except TemplateNotFound:
         pass
     try:
-        return _source(f"runtime/{name}")
+        return template_source(f"runtime/{name}")
     except TemplateNotFound:
         raise ExportError(f"there is no run-time header {name}") from None
-
-
-def _source(path: str) -> str:
-    loader = environment().loader
-    if loader is None:
-        raise ExportError("the template environment has no loader")
-    return loader.get_source(environment(), path)[0]

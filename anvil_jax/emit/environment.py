@@ -23,6 +23,17 @@ def environment() -> Environment:
     )
 
 
+def template_source(path: str) -> str:
+    """Text of one file, ``runtime/cholesky.hpp``, as it is.
+
+    Raises:
+        TemplateNotFound: there is none.
+    """
+    loader = environment().loader
+    assert loader is not None  # it has been made with one
+    return loader.get_source(environment(), path)[0]
+
+
 def render_template(path: str, **views: object) -> str:
     """Text of one template, ``cpu/module.hpp.j2``, filled with `views`."""
     return environment().get_template(path).render(**views)

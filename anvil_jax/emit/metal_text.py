@@ -12,29 +12,32 @@ from collections.abc import Iterable
 
 from jinja2 import TemplateNotFound
 
-from anvil_jax.emit.environment import environment
+from anvil_jax.emit.environment import template_source
 from anvil_jax.emit.runtime import collect_runtime
 from anvil_jax.errors import ExportError
 
 # General headers that are right in Metal as they are, but for spellings. The others either have a
 # header of their own under templates/metal/runtime, or cannot be had on Metal.
-_PORTABLE = frozenset({"extrema.hpp"})
+_PORTABLE = frozenset({
+    "cholesky.hpp", "convert.hpp", "eigen.hpp", "elementary.hpp", "exchange.hpp", "extrema.hpp",
+    "integer.hpp", "lu.hpp", "qr.hpp", "sorting.hpp", "triangular.hpp",
+})  # fmt: skip
 
 _SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![\w:])(?:::)?std::"), "anvil_std::"),
     (re.compile(r" noexcept\b"), ""),
     (re.compile(r" ?\b__restrict(?:__)?\b"), ""),
-    (re.compile(r"__attribute__\(\((?:always_inline|noinline)\)\) ?"), ""),
     (re.compile(r"\blong long\b"), "long"),
+    (re.compile(r"\b__builtin_(popcountll|clzll)\b"), r"anvil_std::\1"),
 )
 
 
 def metal_dialect(text: str) -> str:
     """The same declarations and statements as Metal spells them.
 
-    ``std::`` becomes ``anvil_std::``; ``noexcept``, ``__restrict__`` and attributes about inlining
-    are dropped (Metal inlines everything it can); ``long long`` becomes ``long``, which has 64 bits
-    there. Address spaces are not added: the text must name them.
+    ``std::`` becomes ``anvil_std::``; ``noexcept`` and ``__restrict__`` are dropped; ``long long``
+    becomes ``long``, which has 64 bits there; what counts bits is the prelude's. Address spaces are
+    not added: the text must name them.
 
     Args:
         text: C++14 with ``if constexpr``, without double, lambdas, exceptions and recursion.
@@ -58,22 +61,15 @@ def collect_metal_runtime(names: Iterable[str]) -> str:
         ExportError: a header has no form for Metal.
     """
     headers = collect_runtime(names, read=_read)
-    parts = (_source("metal/prelude.hpp"), metal_dialect(headers.text))
+    parts = (template_source("metal/prelude.hpp"), metal_dialect(headers.text))
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
 def _read(name: str) -> str:
     """The text of a header: the general one only where it is known to be right."""
     if name in _PORTABLE:
-        return _source(f"runtime/{name}")
+        return template_source(f"runtime/{name}")
     try:
-        return _source(f"metal/runtime/{name}")
+        return template_source(f"metal/runtime/{name}")
     except TemplateNotFound:
         raise ExportError(f"the run-time header {name} has no form for Metal") from None
-
-
-def _source(path: str) -> str:
-    loader = environment().loader
-    if loader is None:
-        raise ExportError("the template environment has no loader")
-    return loader.get_source(environment(), path)[0]

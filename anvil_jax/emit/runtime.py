@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from anvil_jax.emit.environment import environment
+from anvil_jax.emit.environment import template_source
 from anvil_jax.errors import ExportError
 
 _SYSTEM_INCLUDE = re.compile(r"\s*#\s*include\s*(<[^>]+>)")
@@ -109,7 +109,4 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _installed(name: str) -> str:
-    loader = environment().loader
-    if loader is None:
-        raise ExportError("the template environment has no loader")
-    return loader.get_source(environment(), f"runtime/{name}")[0]
+    return template_source(f"runtime/{name}")

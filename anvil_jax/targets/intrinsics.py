@@ -34,12 +34,13 @@ INTRINSICS: dict[str, Intrinsic] = {
     **_family(
         "elementary.hpp", 20,
         "exp2", "expm1", "log", "log2", "log1p", "tan", "asin", "acos", "atan",
-        "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "cbrt", "atan2", "pow", "fmod",
+        "sinh", "cosh", "asinh", "acosh", "atanh", "erf", "erfc", "atan2", "pow", "fmod",
     ),
     **_family(
         "elementary.hpp", 1, "rsqrt", "floor", "ceil", "round_even", "round_away", "sign",
         "maximum", "minimum", "nextafter", "is_finite", "abs",
     ),
+    **_family("cbrt.hpp", 20, "cbrt"),
     **_family("erf_inv.hpp", 60, "erf_inv"),
     **_family("bessel.hpp", 60, "bessel_i0e", "bessel_i1e"),
     **_family(
@@ -52,5 +53,6 @@ INTRINSICS: dict[str, Intrinsic] = {
         "int_sign", "int_pow", int_abs="wrap_abs",
     ),
     **_family("extrema.hpp", 1, "int_max", "int_min"),
-    **_family("convert.hpp", 1, "convert", "bitcast"),
+    **_family("convert.hpp", 1, "convert"),
+    **_family("bitcast.hpp", 1, "bitcast"),
 }  # fmt: skip

@@ -3,10 +3,11 @@
 // What generated code takes from the C++ standard library, for Metal: namespace anvil_std stands
 // for std. Metal has no double, so everything here is float or integer.
 //
-// What Metal has is taken from namespace metal::precise. What it lacks (expm1, log1p, cbrt, hypot,
-// erf, erfc, lgamma, tgamma, nextafter) is computed here in float, to a few units in the last
-// place. Text that relies on NaN and infinity needs a library compiled without fast mathematics;
-// numbers below 2^-126 may count as zero on a GPU whatever the options.
+// What Metal has is taken from namespace metal::precise (1 to 6 units in the last place, 16 for
+// pow). What it lacks (expm1, log1p, cbrt, hypot, erf, erfc, lgamma, tgamma, nextafter) is computed
+// here in float, to a few units in the last place. Text that relies on NaN and infinity needs a
+// library compiled without fast mathematics; numbers below 2^-126 may count as zero on a GPU
+// whatever the options.
 
 // An array that all threads of a threadgroup share: ANVIL_THREADGROUP float tiles[64]. (A name of
 // its own, because an emulation on a host must make it static.)
@@ -98,6 +99,19 @@ inline void swap(thread T& x, thread T& y) {
   const T old = x;
   x = y;
   y = old;
+}
+
+// -- bits -----------------------------------------------------------------------------------------
+
+// Bits set in an unsigned word of any width, and zeros above the highest of them as if the word had
+// 64 bits.
+template <class Bits>
+inline int popcountll(Bits bits) {
+  return static_cast<int>(metal::popcount(bits));
+}
+template <class Bits>
+inline int clzll(Bits bits) {
+  return static_cast<int>(metal::clz(bits)) + static_cast<int>(64 - 8 * sizeof(Bits));
 }
 
 // -- functions that Metal has ---------------------------------------------------------------------

@@ -3,7 +3,8 @@
 #include <cmath>
 #include <limits>
 
-// Cholesky factorisation of a fixed size.
+// Cholesky factorisation of a fixed size. Types of pointers are deduced: on a GPU they may name an
+// address space.
 
 namespace anvil_rt {
 
@@ -11,8 +12,8 @@ namespace anvil_rt {
 // primitive do, the strict upper triangle of `l` repeats that of `a`, and a pivot that is
 // not positive gives NaN everywhere (a NaN pivot spreads by itself, below it and to its right).
 // Right-looking, so that the innermost loop runs along rows and has no sum to wait for.
-template <class T, int N>
-inline void cholesky(const T* __restrict__ a, T* __restrict__ l) {
+template <class T, int N, class In, class Out>
+inline void cholesky(In __restrict__ a, Out __restrict__ l) {
   for (int i = 0; i < N * N; ++i) l[i] = a[i];
   T column[N > 0 ? N : 1];
   for (int j = 0; j < N; ++j) {
@@ -28,7 +29,7 @@ inline void cholesky(const T* __restrict__ a, T* __restrict__ l) {
       const T factor = l[i * N + j] * inverse;
       l[i * N + j] = factor;
       column[i] = factor;
-      T* row = l + i * N;
+      const auto row = l + i * N;
       for (int k = j + 1; k <= i; ++k) row[k] -= factor * column[k];
     }
   }

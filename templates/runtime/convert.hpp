@@ -1,8 +1,9 @@
 #pragma once
 
-#include <cstring>
 #include <limits>
 #include <type_traits>
+
+#include "bitcast.hpp"
 
 // Conversions with the meaning of jax.lax.convert_element_type on a CPU.
 
@@ -26,15 +27,6 @@ constexpr To convert(From x) {
   } else {
     return static_cast<To>(x);
   }
-}
-
-// The same bits read as another type of the same width.
-template <class To, class From>
-inline To bitcast(const From& x) {
-  static_assert(sizeof(To) == sizeof(From), "bitcast needs two types of the same width");
-  To result;
-  std::memcpy(&result, &x, sizeof(To));
-  return result;
 }
 
 }  // namespace anvil_rt

@@ -2,19 +2,29 @@
 
 #include <cmath>
 #include <limits>
-#include <utility>
 
-// Eigenvalues and eigenvectors of a symmetric matrix of a fixed size.
+#include "exchange.hpp"
+
+// Eigenvalues and eigenvectors of a symmetric matrix of a fixed size. Types of pointers are
+// deduced: on a GPU they may name an address space.
 
 namespace anvil_rt {
+
+// Elements i and j of x turned by an angle.
+template <class T, class X>
+inline void rotate_pair(X x, int i, int j, T cosine, T sine) {
+  const T old = x[i];
+  x[i] = cosine * old - sine * x[j];
+  x[j] = sine * old + cosine * x[j];
+}
 
 // A = V diag(values) V^T, values ascending, column i of the row-major `vectors` belonging to
 // value i. Only the lower triangle of `a` is read. Cyclic Jacobi rotations (Golub and Van Loan,
 // "Matrix computations", section 8.5): short, no special cases, and small eigenvalues come out
 // more accurately than from a tridiagonal form. The signs of the vectors are arbitrary.
-template <class T, int N>
-inline void symmetric_eigen(const T* __restrict__ a, T* __restrict__ vectors,
-                            T* __restrict__ values) {
+template <class T, int N, class In, class Vectors, class Values>
+inline void symmetric_eigen(In __restrict__ a, Vectors __restrict__ vectors,
+                            Values __restrict__ values) {
   constexpr int size = N > 0 ? N * N : 1;
   T work[size];
   T rows[size];  // eigenvectors as rows, so that a rotation runs along memory
@@ -41,14 +51,9 @@ inline void symmetric_eigen(const T* __restrict__ a, T* __restrict__ vectors,
         const T t = std::copysign(T(1), theta) / (std::fabs(theta) + std::hypot(theta, T(1)));
         const T cosine = T(1) / std::sqrt(t * t + T(1));
         const T sine = t * cosine;
-        const auto rotate = [cosine, sine](T& x, T& y) {
-          const T old = x;
-          x = cosine * old - sine * y;
-          y = sine * old + cosine * y;
-        };
-        for (int k = 0; k < N; ++k) rotate(work[p * N + k], work[q * N + k]);
-        for (int k = 0; k < N; ++k) rotate(work[k * N + p], work[k * N + q]);
-        for (int k = 0; k < N; ++k) rotate(rows[p * N + k], rows[q * N + k]);
+        for (int k = 0; k < N; ++k) rotate_pair(work, p * N + k, q * N + k, cosine, sine);
+        for (int k = 0; k < N; ++k) rotate_pair(work, k * N + p, k * N + q, cosine, sine);
+        for (int k = 0; k < N; ++k) rotate_pair(rows, p * N + k, q * N + k, cosine, sine);
         work[p * N + q] = T(0);
         work[q * N + p] = T(0);
       }
@@ -59,7 +64,7 @@ inline void symmetric_eigen(const T* __restrict__ a, T* __restrict__ vectors,
   for (int i = 0; i < N; ++i) {
     int least = i;
     for (int j = i + 1; j < N; ++j) least = values[j] < values[least] ? j : least;
-    std::swap(values[i], values[least]);
+    exchange(values + i, values + least);
     for (int k = 0; k < N; ++k) {
       const T value = rows[least * N + k];
       rows[least * N + k] = rows[i * N + k];

@@ -4,10 +4,12 @@
 #include <limits>
 #include <type_traits>
 
+#include "cbrt.hpp"
+
 // Elementary functions of one or two numbers, through the C++ standard library.
 //
-// These are the reference forms: right for every argument, to about one unit in the last place.
-// sincos.hpp and exponential.hpp hold the faster forms.
+// These are the reference forms: right for every argument, and as accurate as the library (on a CPU
+// about one unit in the last place). sincos.hpp and exponential.hpp hold the faster forms.
 
 namespace anvil_rt {
 
@@ -95,24 +97,6 @@ template <class T>
 inline T rsqrt(T x) {
   return T(1) / std::sqrt(x);
 }
-// glibc's cbrt is off by up to 4 units in the last place; one Newton step whose residual is exact
-// to second order leaves less than 1. A float needs none: its root is rounded from double.
-template <class T>
-inline T cbrt(T x) {
-  if constexpr (std::is_same<T, double>::value) {
-    const double size = std::fabs(x);
-    if (!(size > 0.0) || !(size <= std::numeric_limits<double>::max())) return x;
-    // Scaled by 2^90, whose root is 2^30, away from overflow and underflow of the products.
-    const double a = x * (size < 1.0 ? 1.2379400392853803e+27 : 8.077935669463161e-28);
-    const double y = std::cbrt(a);
-    const double square = y * y;
-    const double rounding = std::fma(y, y, -square);
-    const double residual = std::fma(square, y, -a) + rounding * y;
-    return (y - residual / (3.0 * square)) * (size < 1.0 ? 9.313225746154785e-10 : 1073741824.0);
-  } else {
-    return static_cast<T>(std::cbrt(static_cast<double>(x)));
-  }
-}
 template <class T>
 inline T logistic(T x) {
   return T(1) / (T(1) + std::exp(-x));
@@ -161,7 +145,7 @@ inline T round_even(T x) {
 // itself, 0.49999999999999994 would be rounded up.
 template <class T>
 inline T round_away(T x) {
-  constexpr T below_half = T(0.5) - std::numeric_limits<T>::epsilon() / 4;
+  const T below_half = T(0.5f) - std::numeric_limits<T>::epsilon() / 4;
   return std::trunc(x + std::copysign(below_half, x));
 }
 

@@ -25,7 +25,9 @@ using wrapping = typename std::conditional<(sizeof(T) < sizeof(unsigned)), same_
                                            std::make_unsigned<T>>::type::type;
 
 template <class T>
-constexpr int bit_width_of = static_cast<int>(8 * sizeof(T));
+constexpr int bit_width_of() {
+  return static_cast<int>(8 * sizeof(T));
+}
 
 template <class T>
 constexpr T wrap_add(T x, T y) {
@@ -75,7 +77,7 @@ constexpr T int_rem(T x, T y) {
 // The amount is read as unsigned, so that a negative one counts as "too far".
 template <class T>
 constexpr bool shift_is_inside(T amount) {
-  return static_cast<unsigned_of<T>>(amount) < static_cast<unsigned_of<T>>(bit_width_of<T>);
+  return static_cast<unsigned_of<T>>(amount) < static_cast<unsigned_of<T>>(bit_width_of<T>());
 }
 
 template <class T>
@@ -93,21 +95,22 @@ constexpr T shift_right_logical(T x, T amount) {
 template <class T>
 constexpr T shift_right_arithmetic(T x, T amount) {
   using Signed = typename std::make_signed<T>::type;
-  const T inside = shift_is_inside(amount) ? amount : static_cast<T>(bit_width_of<T> - 1);
+  const T inside = shift_is_inside(amount) ? amount : static_cast<T>(bit_width_of<T>() - 1);
   return static_cast<T>(static_cast<Signed>(x) >> inside);
 }
 
+// Counting bits is a call to a library on some targets, and no constant expression there.
 template <class T>
-constexpr T popcount(T x) {
+inline T popcount(T x) {
   return static_cast<T>(__builtin_popcountll(static_cast<unsigned_of<T>>(x)));
 }
 
 // Leading zero bits; the width of the word for zero.
 template <class T>
-constexpr T clz(T x) {
+inline T clz(T x) {
   const unsigned_of<T> bits = static_cast<unsigned_of<T>>(x);
-  if (bits == 0) return static_cast<T>(bit_width_of<T>);
-  return static_cast<T>(__builtin_clzll(bits) - (64 - bit_width_of<T>));
+  if (bits == 0) return static_cast<T>(bit_width_of<T>());
+  return static_cast<T>(__builtin_clzll(bits) - (64 - bit_width_of<T>()));
 }
 
 template <class T>
@@ -118,10 +121,10 @@ constexpr T int_sign(T x) {
 // x^n by repeated squaring, multiplying in the order of jax.lax.integer_pow so that floating-point
 // results agree to the last bit. A negative n is allowed for floating-point x only.
 template <class T>
-constexpr T int_pow(T x, long long n) {
+constexpr T int_pow(T x, std::int64_t n) {
   const bool inverse = n < 0;
-  unsigned long long left = static_cast<unsigned long long>(n);
-  if (inverse) left = 0ULL - left;
+  std::uint64_t left = static_cast<std::uint64_t>(n);
+  if (inverse) left = 0U - left;
   T result = T(1);
   T square = x;
   while (left != 0) {

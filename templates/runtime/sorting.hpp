@@ -1,14 +1,14 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
 #include <type_traits>
 
 // Stable sorting without a heap, in the order of jax.lax.sort.
 //
 // Several arrays are sorted together by sorting their positions first (`sort_order`) and then
 // moving each array into that order (`reorder`). `stride` is the distance between neighbours along
-// the sorted axis; the caller loops over the other axes.
+// the sorted axis; the caller loops over the other axes. Types of pointers are deduced: on a GPU
+// they may name an address space.
 
 namespace anvil_rt {
 
@@ -16,65 +16,6 @@ namespace anvil_rt {
 template <class T>
 constexpr bool sort_less(T a, T b) {
   return a < b || (b != b && a == a);
-}
-
-// Lexicographic order of positions i and j over several keys.
-template <class Key, class... Keys>
-constexpr bool position_less(long i, long j, const Key* key, const Keys*... keys) {
-  if constexpr (sizeof...(Keys) == 0) {
-    return sort_less(key[i], key[j]);
-  } else {
-    if (sort_less(key[i], key[j])) return true;
-    return !sort_less(key[j], key[i]) && position_less(i, j, keys...);
-  }
-}
-
-// Sorts the positions in `order` by `less`: insertion within runs of 16, then merging of
-// neighbouring runs from one buffer into the other. Equal elements keep their order.
-template <int N, class Less>
-inline void stable_sort_positions(std::int32_t* order, std::int32_t* scratch, Less less) {
-  constexpr int shortest = 16;
-  for (int start = 0; start < N; start += shortest) {
-    const int stop = N - start < shortest ? N : start + shortest;
-    for (int i = start + 1; i < stop; ++i) {
-      const std::int32_t moved = order[i];
-      int hole = i;
-      for (; hole > start && less(moved, order[hole - 1]); --hole) order[hole] = order[hole - 1];
-      order[hole] = moved;
-    }
-  }
-  std::int32_t* from = order;
-  std::int32_t* to = scratch;
-  for (long run = shortest; run < N; run *= 2) {
-    for (long start = 0; start < N; start += 2 * run) {
-      const long middle = N - start < run ? N : start + run;
-      const long stop = N - start < 2 * run ? N : start + 2 * run;
-      long left = start;
-      long right = middle;
-      for (long i = start; i < stop; ++i) {
-        const bool take_right =
-            right < stop && (left >= middle || less(from[right], from[left]));
-        to[i] = take_right ? from[right++] : from[left++];
-      }
-    }
-    std::int32_t* swapped = from;
-    from = to;
-    to = swapped;
-  }
-  if (from != order) {
-    for (int i = 0; i < N; ++i) order[i] = from[i];
-  }
-}
-
-// Positions 0 .. N-1 in ascending order of the keys, the first key deciding first. `order` and
-// `scratch` hold N numbers each.
-template <int N, class... Keys>
-inline void sort_order(long stride, std::int32_t* order, std::int32_t* scratch,
-                       const Keys*... keys) {
-  for (int i = 0; i < N; ++i) order[i] = i;
-  stable_sort_positions<N>(order, scratch, [=](std::int32_t i, std::int32_t j) {
-    return position_less(i * stride, j * stride, keys...);
-  });
 }
 
 // The order of jax.lax.top_k, which is stricter: -0 below +0, NaN above infinity, and a NaN with
@@ -90,19 +31,91 @@ inline bool total_less(T a, T b) {
   return false;
 }
 
-// Positions in descending order of one key, equal elements still by ascending position.
-template <int N, class T>
-inline void top_k_order(long stride, std::int32_t* order, std::int32_t* scratch, const T* key) {
+// How positions are ordered: lexicographically over several keys, or from the largest of one key
+// on. These name an overload of `is_before`, where a lambda would not do on every target.
+struct ascending_keys {};
+struct descending_key {};
+
+template <class Key, class... Keys>
+constexpr bool is_before(ascending_keys order, long i, long j, Key key, Keys... keys) {
+  if constexpr (sizeof...(Keys) == 0) {
+    return sort_less(key[i], key[j]);
+  } else {
+    if (sort_less(key[i], key[j])) return true;
+    return !sort_less(key[j], key[i]) && is_before(order, i, j, keys...);
+  }
+}
+
+template <class Key>
+inline bool is_before(descending_key, long i, long j, Key key) {
+  return total_less(key[j], key[i]);
+}
+
+// Neighbouring sorted runs of length `run` in `from` merged into `to`.
+template <int N, class Rule, class From, class To, class... Keys>
+inline void merge_runs(int run, From from, To to, long stride, Keys... keys) {
+  for (int start = 0; start < N;) {
+    const int middle = N - start < run ? N : start + run;
+    const int stop = N - middle < run ? N : middle + run;
+    // As wide as an address, so that nothing is widened in the loop.
+    long left = start;
+    long right = middle;
+    for (long i = start; i < stop; ++i) {
+      const bool take_right =
+          right < stop &&
+          (left >= middle || is_before(Rule(), from[right] * stride, from[left] * stride, keys...));
+      to[i] = take_right ? from[right++] : from[left++];
+    }
+    start = stop;
+  }
+}
+
+// Sorts the positions in `order`: insertion within runs of 16, then merging of neighbouring runs
+// from one buffer into the other and back. Equal elements keep their order.
+template <int N, class Rule, class Order, class Scratch, class... Keys>
+inline void stable_sort_positions(Order order, Scratch scratch, long stride, Keys... keys) {
+  constexpr int shortest = 16;
+  for (int start = 0; start < N; start += shortest) {
+    const int stop = N - start < shortest ? N : start + shortest;
+    for (int i = start + 1; i < stop; ++i) {
+      const int moved = order[i];
+      int hole = i;
+      for (; hole > start; --hole) {
+        if (!is_before(Rule(), moved * stride, order[hole - 1] * stride, keys...)) break;
+        order[hole] = order[hole - 1];
+      }
+      order[hole] = moved;
+    }
+  }
+  for (int run = shortest; run < N; run *= 4) {
+    merge_runs<N, Rule>(run, order, scratch, stride, keys...);
+    if (run >= N - run) {
+      for (int i = 0; i < N; ++i) order[i] = scratch[i];
+      return;
+    }
+    merge_runs<N, Rule>(2 * run, scratch, order, stride, keys...);
+    if (2 * run >= N - 2 * run) return;
+  }
+}
+
+// Positions 0 .. N-1 in ascending order of the keys, the first key deciding first. `order` and
+// `scratch` hold N numbers each.
+template <int N, class Order, class Scratch, class... Keys>
+inline void sort_order(long stride, Order order, Scratch scratch, Keys... keys) {
   for (int i = 0; i < N; ++i) order[i] = i;
-  stable_sort_positions<N>(order, scratch, [=](std::int32_t i, std::int32_t j) {
-    return total_less(key[j * stride], key[i * stride]);
-  });
+  stable_sort_positions<N, ascending_keys>(order, scratch, stride, keys...);
+}
+
+// Positions in descending order of one key, equal elements still by ascending position.
+template <int N, class Order, class Scratch, class Key>
+inline void top_k_order(long stride, Order order, Scratch scratch, Key key) {
+  for (int i = 0; i < N; ++i) order[i] = i;
+  stable_sort_positions<N, descending_key>(order, scratch, stride, key);
 }
 
 // out[i] = in[order[i]] for the first N positions of `order`; the arrays do not overlap.
-template <int N, class T>
-inline void reorder(long stride, const std::int32_t* order, const T* __restrict__ in,
-                    T* __restrict__ out) {
+template <int N, class Order, class In, class Out>
+inline void reorder(long stride, Order order, In __restrict__ in, Out __restrict__ out) {
   for (int i = 0; i < N; ++i) out[i * stride] = in[order[i] * stride];
 }
 
