@@ -8,6 +8,7 @@ import jax
 
 from anvil_jax.errors import ArgumentError
 from anvil_jax.jit.cuda_function import CudaFunction
+from anvil_jax.jit.device_function import DeviceFunction
 from anvil_jax.jit.library import NativeFunction
 from anvil_jax.jit.metal_function import MetalFunction
 from anvil_jax.tracing import is_tracer
@@ -30,32 +31,26 @@ class ComposableFunction(NativeFunction):
         return super()._convert_and_call(*args, **kwargs)
 
 
-class ComposableCudaFunction(CudaFunction):
+class _ComposableOnDevice(DeviceFunction):
+    """What makes a function on a device hand tracers to the JAX function it was made from."""
+
+    def __init__(self, signature: Any, source: str, compose: Callable[..., Any]) -> None:
+        super().__init__(signature, source)
+        self._compose = compose
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result; while JAX traces, that of the JAX function itself."""
+        if has_tracer(args, kwargs):
+            return self._compose(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+class ComposableCudaFunction(_ComposableOnDevice, CudaFunction):
     """A function on a CUDA device that hands tracers to the JAX function it was made from."""
 
-    def __init__(self, signature: Any, source: str, compose: Callable[..., Any]) -> None:
-        super().__init__(signature, source)
-        self._compose = compose
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The result; while JAX traces, that of the JAX function itself."""
-        if has_tracer(args, kwargs):
-            return self._compose(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
-
-
-class ComposableMetalFunction(MetalFunction):
+class ComposableMetalFunction(_ComposableOnDevice, MetalFunction):
     """A function for Metal that hands tracers to the JAX function it was made from."""
-
-    def __init__(self, signature: Any, source: str, compose: Callable[..., Any]) -> None:
-        super().__init__(signature, source)
-        self._compose = compose
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The result; while JAX traces, that of the JAX function itself."""
-        if has_tracer(args, kwargs):
-            return self._compose(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
 
 
 class TreeFunction:

@@ -22,7 +22,13 @@ import numpy as np
 from anvil_jax.errors import ToolchainError
 from anvil_jax.jit.cache import cached_library
 from anvil_jax.jit.interpreter import Interpreter, interpreter_record
-from anvil_jax.jit.signature import ArraySpec, Signature, bind_arguments
+from anvil_jax.jit.signature import (
+    ArraySpec,
+    Signature,
+    as_result,
+    bind_arguments,
+    empty_outputs,
+)
 
 __all__ = ["RELEASE_GIL_OPERATIONS", "SHIM_ABI", "ArraySpec", "NativeFunction", "Signature"]
 
@@ -162,7 +168,7 @@ class NativeFunction:
         """Converted arguments, through plain pointers, whatever the interpreter."""
         run = self._run
         assert run is not None  # only a loaded library calls this
-        outputs = [np.empty(spec.shape, spec.dtype) for spec in self.signature.outputs]
+        outputs = empty_outputs(self.signature)
         arrays = (*inputs, *outputs)
         pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
         if run(pointers) != 0:
@@ -170,8 +176,7 @@ class NativeFunction:
                 f"no memory for the {self.signature.workspace_nbytes} bytes of workspace of "
                 f"{self.signature.name}"
             )
-        results = tuple(array if array.ndim else array[()] for array in outputs)
-        return results[0] if len(results) == 1 else results
+        return as_result(outputs)
 
 
 def _bind(path: Path, record: Interpreter, fallback: Callable[..., Any]) -> Callable[..., Any]:

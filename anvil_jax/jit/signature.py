@@ -122,6 +122,17 @@ def as_declared(value: Any, spec: ArraySpec, signature: Signature) -> np.ndarray
     return array.copy(order="C")
 
 
+def empty_outputs(signature: Signature) -> list[np.ndarray]:
+    """Arrays for the results of one call; their contents are undefined."""
+    return [np.empty(spec.shape, spec.dtype) for spec in signature.outputs]
+
+
+def as_result(outputs: Sequence[np.ndarray]) -> Any:
+    """What a call returns: scalars for rank 0, a tuple unless there is exactly one result."""
+    results = tuple(array if array.ndim else array[()] for array in outputs)
+    return results[0] if len(results) == 1 else results
+
+
 def _check_conversion(array: np.ndarray, spec: ArraySpec, signature: Signature) -> None:
     """Refuse by kind: what remains is widening, float to narrower float, integer to integer."""
     declared, given = np.dtype(spec.dtype), array.dtype
