@@ -51,6 +51,13 @@ _CHEAP = 2
 """Operations per element that are repeated at every use rather than stored."""
 
 
+_SERIAL = 32
+"""Elements that one thread of a graphics processor combines at least."""
+
+_THREADS = 32_768
+"""Threads among which a reduction is divided at most."""
+
+
 class Code:
     """A program under construction.
 
@@ -125,6 +132,12 @@ class Code:
                 return True
             block = block.parent
         return False
+
+    def parts(self, results: int, extent: int) -> int:
+        """Into how many parts `extent` elements of each result are cut for enough threads."""
+        if not self.has_threads or self.is_inside_thread() or extent <= 4 * _SERIAL:
+            return 1
+        return max(1, min(_THREADS // results, extent // _SERIAL))
 
     # -- values ---------------------------------------------------------------------------------
 

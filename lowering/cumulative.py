@@ -12,7 +12,6 @@ from anvil_jax.kernels.adapter import UOp, dtype_name
 from anvil_jax.kernels.expression import Expressions
 from anvil_jax.kernels.program import Buffer
 from anvil_jax.lowering.interpreter import Lowering
-from anvil_jax.lowering.reductions import parts_for_threads
 from anvil_jax.lowering.registry import register
 from anvil_jax.lowering.values import Pull, Value, dense_strides, ravel
 
@@ -90,7 +89,7 @@ class _Scan:
 
     def run(self) -> Buffer:
         """The results in C order."""
-        parts = parts_for_threads(self.lowering, math.prod(self.rows), self.extent)
+        parts = self.lowering.parts(math.prod(self.rows), self.extent)
         if parts > 1:
             return self._by_threads(parts)
         out = self.lowering.allocate(self.pull.dtype, self.pull.size)

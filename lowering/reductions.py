@@ -24,13 +24,6 @@ _LANES = 8
 """Independent partial results along the reduced axis; lets compilers use vector registers."""
 
 
-_SERIAL = 32
-"""Elements that one thread of a graphics processor combines at least."""
-
-_THREADS = 32_768
-"""Threads among which a reduction is divided at most."""
-
-
 def _smallest(dtype: str) -> object:
     kind = ELEMENT_TYPES[dtype].kind
     return -math.inf if kind == "f" else (False if kind == "b" else np.iinfo(dtype).min)
@@ -197,7 +190,7 @@ def _reduce_by_threads(
     kept_axes = [k for k in range(len(pull.shape)) if k not in axes]
     kept = [pull.shape[k] for k in kept_axes]
     extent = math.prod(pull.shape[k] for k in axes)
-    parts = parts_for_threads(lowering, math.prod(kept), extent)
+    parts = lowering.parts(math.prod(kept), extent)
     out = lowering.allocate(pull.dtype, math.prod(kept) * parts)
     with lowering.nest([*kept, parts], parallel=True) as index:
         part = index[-1]
@@ -229,13 +222,6 @@ def _reduce_by_threads(
     if parts == 1:
         return partial
     return _reduce_by_threads(lowering, partial, [len(kept)], combine, start)
-
-
-def parts_for_threads(lowering: Lowering, results: int, extent: int) -> int:
-    """Into how many parts `extent` elements of each result are cut for enough threads."""
-    if not lowering.has_threads or lowering.is_inside_thread() or extent <= 4 * _SERIAL:
-        return 1
-    return max(1, min(_THREADS // results, extent // _SERIAL))
 
 
 @register(lax.argmax_p, lax.argmin_p)
