@@ -18,30 +18,44 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-from gpu_cases import KERNELS, Outcome, build_runner, run_again, run_self_test, run_worker
-from gpu_device import Driver, compile_seconds, compile_text, measure_ceilings, nvrtc_version
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from gpu_cases import (  # imports tests, found through the line above
+    KERNELS,
+    Outcome,
+    build_runner,
+    run_again,
+    run_self_test,
+    run_worker,
+)
+from gpu_device import Driver, measure_ceilings
 from gpu_models import DTYPES, MODELS, small
 from gpu_timing import ROOF, SPEED, measure_in_process
 
 from anvil_jax.emit.device import render_kernels
 from anvil_jax.errors import AnvilError
+from anvil_jax.lowering import families
+from tests.support.cuda_compilers import (
+    compile_seconds,
+    compile_text,
+    compile_with_nvcc,
+    nvrtc_version,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "gpu.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "gpu.md"
 INTRO = """# Benchmarks on a GPU
 
 Written by `python benchmarks/gpu.py --write`, section by section, each on the machine that it
 names; benchmarks/gpu_models.py has the functions that are measured.
 """
-FAMILIES = (
-    "elementwise", "structural", "reductions", "cumulative", "contraction", "indexing", "windows",
-    "control_flow", "calls", "linalg", "sorting", "random", "derivatives", "programs",
-)  # fmt: skip
+FAMILIES = (*families.FAMILIES, "programs")
 RACES = ("reductions", "contraction")
 ARCHITECTURES = (80, 90)
 NVRTC_LIMIT = 3.0
@@ -57,38 +71,31 @@ _CLEAN = re.compile(r"ERROR SUMMARY: 0 errors|RACECHECK SUMMARY: 0 hazards")
 type Section = Callable[["Bench"], Iterator[str]]
 
 
+@dataclass
 class Bench:
     """What the sections share.
 
     Attributes:
         work: folder for files.
-        families, kernels, models: to be measured; all, but in tests.
+        families, kernels, models, dtypes: to be measured; all, but in tests.
         cases: per family, None for all.
         sanitizer_seconds: after which the sanitizers start no other program.
         is_small: small sizes, for the emulated device.
         missed: requirements that are not met, and whatever is wrong.
+        runner, outcomes: made when they are needed first.
     """
 
-    def __init__(self, work: Path, **chosen: Any) -> None:
-        self.work = work
-        self.families: Sequence[str] = chosen.get("families", FAMILIES)
-        self.kernels: Sequence[str] = chosen.get("kernels", KERNELS)
-        self.models: Sequence[str] = chosen.get("models", tuple(MODELS))
-        self.dtypes: Sequence[str] = chosen.get("dtypes", DTYPES)
-        self.cases: int | None = chosen.get("cases")
-        self.sanitizer_seconds: float = chosen.get("sanitizer_seconds", 240.0)
-        self.is_small: bool = chosen.get("is_small", False)
-        self.missed: list[str] = []
-        self.outcomes: list[Outcome] | None = None
-        self.runner: Path | None = None
-
-    def driver(self) -> Driver:
-        """The device.
-
-        Raises:
-            AnvilError: there is none, and why.
-        """
-        return Driver()
+    work: Path
+    families: Sequence[str] = FAMILIES
+    kernels: Sequence[str] = KERNELS
+    models: Sequence[str] = tuple(MODELS)
+    dtypes: Sequence[str] = DTYPES
+    cases: int | None = None
+    sanitizer_seconds: float = 240.0
+    is_small: bool = False
+    missed: list[str] = field(default_factory=list)
+    runner: Path | None = None
+    outcomes: list[Outcome] | None = None
 
     def make(self, name: str, dtype: str) -> Any:
         """A model."""
@@ -202,11 +209,7 @@ def _usage(text: str, architecture: int, nvcc: str | None, work: Path) -> tuple[
     if nvcc is None:
         _, log = compile_text(text, architecture, ["--ptxas-options=-v"])
     else:
-        source = work / "kernels.cu"
-        source.write_text(text, encoding="utf-8")
-        command = [nvcc, "-cubin", f"-arch=sm_{architecture}", "-std=c++17", "-Xptxas", "-v"]
-        command += [str(source), "-o", str(work / "kernels.cubin")]
-        log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        log = compile_with_nvcc(text, architecture, work, ("-Xptxas", "-v"))
     found = [tuple(map(int, match)) for match in _USAGE.findall(log)]
     if not found:
         return "-", "-", "-"
@@ -225,7 +228,7 @@ def _nvcc_version(nvcc: str) -> str:
 
 def cases(bench: Bench) -> Iterator[str]:
     """Every case of tests/cases against JAX on the CPU."""
-    driver = bench.driver()
+    driver = Driver()
     outcomes = bench.prepared()
     wrong = [
         f"{o.family}, {o.kernel}: {name}: {text}"
@@ -279,7 +282,7 @@ def _worst(outcomes: Sequence[Outcome], dtype: str) -> str:
 
 def sanitizer(bench: Bench) -> Iterator[str]:
     """The same programs under NVIDIA's checkers."""
-    driver = bench.driver()
+    driver = Driver()
     tool = _sanitizer_tool()
     if tool is None:
         yield "Not run: compute-sanitizer was not found on this machine."
@@ -346,7 +349,7 @@ def _last_words(text: str) -> str:
 
 def timing(bench: Bench) -> Iterator[str]:
     """Every model against JAX on the device and one core of the CPU."""
-    driver = bench.driver()
+    driver = Driver()
     ceilings = measure_ceilings(driver)
     say(f"ceilings: {ceilings.text()}")
     speed, roof, notes = [], [], []

@@ -3,14 +3,12 @@
 Usage: python benchmarks/gpu_cases.py RUNNER FAMILY KERNEL FOLDER [CASES]
 
 RUNNER is what `build_runner` compiles, KERNEL auto, scalar, tensor, or batch for five instances
-with one thread each; CASES limits their number. Prints one line of JSON, a `Outcome`. FOLDER keeps
+with one thread each; CASES limits their number. Prints one line of JSON, an `Outcome`. FOLDER keeps
 what the sanitizers run again.
 """
 
 import itertools
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -19,11 +17,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+import numpy as np
+from gpu_process import environment, find_compiler, run_script
 
-KERNELS = ("auto", "scalar", "tensor", "batch")
+from anvil_jax.emit.device import render_kernels
+from anvil_jax.jit.cuda_toolkit import find_cuda_toolkit, find_devices, load_driver
+from tests.cases.case import KERNELS as OVERRIDES
+from tests.cases.case import RTOL, SCALE, Case
+from tests.support.batches import batched_cases
+from tests.support.command import run
+from tests.support.cuda_compilers import compile_text
+from tests.support.judge import difference
+from tests.support.native import Job, make_job, nbytes, read_results, reference
+
+KERNELS = (*OVERRIDES, "batch")
 _PREFIX = "case_"
 _ATTEMPTS = 6
+_ON_CPU = {"JAX_PLATFORMS": "cpu"}  # JAX is the reference
 
 
 @dataclass(slots=True)
@@ -33,7 +43,6 @@ class Outcome:
     Attributes:
         count: functions that ran.
         wrong: what is wrong, by function.
-    rounding: the same for what is small beside the largest number of a result.
         rounding: the same where it is small beside the largest number of the result.
         worst: largest relative difference from JAX, by dtype.
         worst_case: where it is, by dtype.
@@ -61,54 +70,33 @@ def build_runner(folder: Path) -> Path:
 
 def run_self_test(folder: Path) -> str:
     """What the self test of the module of tests/gpu/plant.py prints, compiled by itself."""
+    code = "import sys, pathlib, tests.gpu.plant as p; p.write(pathlib.Path(sys.argv[1]))"
     try:
-        code = "import sys, pathlib, tests.gpu.plant as p; p.write(pathlib.Path(sys.argv[1]))"
-        command = [sys.executable, "-c", code, str(folder)]
-        subprocess.run(command, check=True, env=_environment(), capture_output=True, text=True)
+        run([sys.executable, "-c", code, folder], env=environment(**_ON_CPU))
         program = _build(folder / "plant_self_test.cpp", folder / "self_test")
         done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=120)
-    except subprocess.CalledProcessError as error:
-        return f"not written: {error.stderr[-300:]}"
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
+    except (AssertionError, RuntimeError, subprocess.TimeoutExpired) as error:
         return str(error)[-300:]
     return done.stdout.strip()[-300:]
 
 
 def _build(source: Path, program: Path) -> Path:
     """A program that is linked to the driver and NVRTC that calls from Python use."""
-    from anvil_jax.jit.cuda_toolkit import ROOT_VARIABLE, find_cuda_toolkit
-
-    compiler = next((name for name in ("g++", "clang++") if shutil.which(name)), "c++")
     toolkit = find_cuda_toolkit()
-    root = os.environ.get(ROOT_VARIABLE)
-    emulated = root is not None and Path(root, "libcuda.so.1").is_file()
-    driver = Path(root or "", "libcuda.so.1") if emulated else _loaded_driver()
-    command = [compiler, "-std=c++17", "-O1", *toolkit.compile_arguments, str(source)]
-    command += ["-o", str(program), str(driver), str(toolkit.nvrtc), "-pthread", "-ldl"]
-    command += [f"-Wl,-rpath,{path.parent}" for path in (driver, toolkit.nvrtc)]
+    libraries = (_driver_file(), toolkit.nvrtc)
+    command = [find_compiler(), "-std=c++17", "-O1", *toolkit.compile_arguments, source]
+    command += ["-o", program, *libraries, "-pthread", "-ldl"]
+    command += [f"-Wl,-rpath,{path.parent}" for path in libraries]
     # The driver's own libraries are found when the program is run.
-    command += ["-Wl,--allow-shlib-undefined"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{source.name} does not compile: {done.stderr[-1500:]}")
+    run([*command, "-Wl,--allow-shlib-undefined"])
     return program
 
 
-def _environment() -> dict[str, str]:
-    """For a process that imports anvil_jax and tests, with JAX on the CPU."""
-    paths = [str(ROOT), str(Path(__file__).resolve().parent), os.environ.get("PYTHONPATH", "")]
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-    }
-
-
-def _loaded_driver() -> Path:
-    """The driver's file, as the system's loader found it."""
-    from anvil_jax.jit.cuda_toolkit import load_driver
-
-    load_driver()
+def _driver_file() -> Path:
+    """The driver as it was named, or as the system's loader found it."""
+    named = Path(load_driver()._name)
+    if named.is_absolute():
+        return named
     for line in Path("/proc/self/maps").read_text().splitlines():
         path = Path(line.split(maxsplit=5)[-1])
         if path.name.startswith("libcuda.so"):
@@ -119,20 +107,12 @@ def _loaded_driver() -> Path:
 def run_worker(
     runner: Path, family: str, kernel: str, folder: Path, limit: int | None = None
 ) -> Outcome:
-    """Runs this file; JAX is the reference on the CPU."""
+    """Runs this file."""
     words = [runner, family, kernel, folder, *([] if limit is None else [limit])]
-    command = [sys.executable, __file__, *map(str, words)]
-    environment = _environment()
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=400
-        )
-    except subprocess.TimeoutExpired:
-        return Outcome(family, kernel, error="not done within 400 s")
-    lines = done.stdout.splitlines()
-    if done.returncode != 0 or not lines:
-        return Outcome(family, kernel, error=(done.stderr or done.stdout)[-400:].strip())
-    return Outcome(**json.loads(lines[-1]))
+    found, error = run_script(Path(__file__), words, 400.0, **_ON_CPU)
+    if error or not found:
+        return Outcome(family, kernel, error=error or "printed nothing")
+    return Outcome(**found[-1])
 
 
 def run_again(
@@ -148,13 +128,13 @@ def run_again(
     return done.returncode, done.stdout + done.stderr
 
 
-def _plan(job: Any) -> str:
+def _plan(job: Job) -> str:
     view = job.view
     buffers = (*view.inputs, *view.outputs)
     names = [f"in{k}" for k in range(len(view.inputs))]
     names += [f"out{k}" for k in range(len(view.outputs))]
     place = {name: k for k, name in enumerate((*names, "ws"))}
-    sizes = [_nbytes(buffer) for buffer in buffers]
+    sizes = [nbytes(buffer) for buffer in buffers]
     lines = [f"{view.name} {len(view.inputs)} {len(view.outputs)}"]
     executed = list(_unrolled(view.launches, 0, {}))
     lines += [" ".join(map(str, [*sizes, view.workspace_nbytes])), str(len(executed))]
@@ -180,13 +160,7 @@ def _unrolled(
             yield from _unrolled(inside, depth + 1, counters | {name: trip})
 
 
-def _nbytes(buffer: Any) -> int:
-    import numpy as np
-
-    return int(np.prod(buffer.shape)) * np.dtype(buffer.dtype).itemsize
-
-
-def _run(runner: Path, jobs: list[Any], code: bytes, folder: Path, outcome: Outcome) -> list[Any]:
+def _run(runner: Path, jobs: list[Job], code: bytes, folder: Path, outcome: Outcome) -> list[Job]:
     """Runs the jobs; one that crashes is noted and left out. Gives those that ran."""
     (folder / "code").write_bytes(code)
     for _ in range(_ATTEMPTS):
@@ -209,26 +183,21 @@ def _run(runner: Path, jobs: list[Any], code: bytes, folder: Path, outcome: Outc
     raise RuntimeError(f"{_ATTEMPTS} functions crash")
 
 
-def _judge(jobs: list[Any], cases: dict[str, Any], data: bytes, outcome: Outcome) -> None:
-    from tests.support.judge import difference
-    from tests.support.native import _read_results, reference
-
+def _judge(jobs: list[Job], cases: dict[str, Case], data: bytes, outcome: Outcome) -> None:
     position = 0
     for job in jobs:
         case = cases[job.view.name]
-        size = 2 * sum(map(_nbytes, job.view.outputs))
+        size = 2 * sum(map(nbytes, job.view.outputs))
         piece = data[position : position + size]
         position += size
         try:
-            got = _read_results([job], piece)[job.view.name]
+            got = read_results([job], piece)[job.view.name]
             want = reference(case.function, case.inputs)
             text = difference(got, want, rtol=case.rtol, signed=case.signed)
             _note_worst(case.name, got, want, outcome)
             if text and not difference(_without_rounding(got, want), want, signed=case.signed):
                 outcome.rounding[case.name] = text
                 text = None
-        except AssertionError as error:
-            text = str(error)[:200]
         except Exception as error:
             text = f"{type(error).__name__}: {error}"[:200]
         if text:
@@ -238,10 +207,6 @@ def _judge(jobs: list[Any], cases: dict[str, Any], data: bytes, outcome: Outcome
 
 def _without_rounding(got: list[Any], want: list[Any]) -> list[Any]:
     """`got` with the numbers of `want` where they differ by little beside the largest of them."""
-    import numpy as np
-
-    from tests.cases.case import RTOL
-
     cleaned = []
     for g, w in zip(got, want, strict=False):
         if w.dtype.kind == "f" and (g.shape, g.dtype) == (w.shape, w.dtype):
@@ -256,10 +221,6 @@ def _without_rounding(got: list[Any], want: list[Any]) -> list[Any]:
 
 
 def _note_worst(name: str, got: list[Any], want: list[Any], outcome: Outcome) -> None:
-    import numpy as np
-
-    from tests.cases.case import SCALE
-
     for g, w in zip(got, want, strict=True):
         if w.dtype.kind != "f" or g.shape != w.shape or not w.size:
             continue
@@ -274,25 +235,15 @@ def _note_worst(name: str, got: list[Any], want: list[Any], outcome: Outcome) ->
 
 def main(runner: Path, family: str, kernel: str, folder: Path, limit: int | None) -> Outcome:
     """Lowers, compiles, runs and judges."""
-    from gpu_device import compile_text
-
-    from anvil_jax.emit.device import render_kernels
-    from anvil_jax.jit.cuda_toolkit import find_devices
-    from tests.cases.table import TABLE
-    from tests.support.native import jax, make_job
+    from tests.cases.table import TABLE  # computes with JAX, which the parent shall not do
 
     start = time.perf_counter()
     outcome = Outcome(family, kernel)
     folder.mkdir(parents=True, exist_ok=True)
-    if kernel == "batch":
-        from tests.gpu.test_cuda_kernels import _batched, _is_array
-
-        table = TABLE[family]
-        listed = [_batched(c) for c in table if any(map(_is_array, jax.tree.leaves(c.inputs)))]
-    else:
-        listed = [c for c in TABLE[family] if kernel in c.kernels]
-    jobs, cases = [], {}
     override = "auto" if kernel == "batch" else kernel
+    table = batched_cases(TABLE[family]) if kernel == "batch" else TABLE[family]
+    listed = [c for c in table if override in c.kernels]
+    jobs, cases = [], {}
     for case in listed[:limit]:
         name = f"{_PREFIX}{case.name}"
         try:

@@ -1,8 +1,7 @@
-"""NVIDIA's driver and run-time compiler by ctypes: memory, launches, events, graphs, ceilings."""
+"""NVIDIA's driver by ctypes: memory, launches, events, graphs, ceilings."""
 
 import ctypes
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from anvil_jax.jit.cuda_toolkit import (
     load_driver,
     load_libraries,
 )
+from tests.support.cuda_compilers import compile_text, nvrtc_version
 
 _MULTIPROCESSORS = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 _RELAXED = 2  # CU_STREAM_CAPTURE_MODE_RELAXED
@@ -42,52 +42,7 @@ extern "C" __global__ void __launch_bounds__(256) chains(T* out, T a, T b, int c
 
 
 class DriverError(RuntimeError):
-    """The driver or NVRTC refused."""
-
-
-def compile_text(source: str, architecture: int, options: Sequence[str] = ()) -> tuple[bytes, str]:
-    """Machine code of CUDA text for ``sm_<architecture>``, and what the compiler said.
-
-    Uses the NVRTC that calls from Python use, with the options of generated modules.
-    """
-    nvrtc = ctypes.CDLL(str(find_cuda_toolkit().nvrtc), ctypes.RTLD_GLOBAL)
-
-    def output(what: str) -> bytes:
-        size = ctypes.c_size_t()
-        getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size))
-        buffer = ctypes.create_string_buffer(max(size.value, 1))
-        getattr(nvrtc, f"nvrtcGet{what}")(program, buffer)
-        return buffer.raw[: size.value]
-
-    program = ctypes.c_void_p()
-    text = source.encode()
-    nvrtc.nvrtcCreateProgram(ctypes.byref(program), text, b"kernels.cu", 0, None, None)
-    try:
-        flags = [f"--gpu-architecture=sm_{architecture}", "--std=c++17", *options]
-        words = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
-        status = nvrtc.nvrtcCompileProgram(program, len(flags), words)
-        log = output("ProgramLog").rstrip(b"\0").decode(errors="replace")
-        if status != 0:
-            raise DriverError(f"NVRTC failed with status {status}: {log[:2000]}")
-        return output("CUBIN"), log
-    finally:
-        nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
-
-
-def compile_seconds(source: str, architecture: int) -> float:
-    """How long NVRTC takes for a text, once it is loaded."""
-    compile_text('extern "C" __global__ void nothing() {}', architecture)
-    start = time.perf_counter()
-    compile_text(source, architecture)
-    return time.perf_counter() - start
-
-
-def nvrtc_version() -> str:
-    """For example ``12.9``."""
-    nvrtc = ctypes.CDLL(str(find_cuda_toolkit().nvrtc), ctypes.RTLD_GLOBAL)
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    nvrtc.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
-    return f"{major.value}.{minor.value}"
+    """The driver refused."""
 
 
 class Driver:

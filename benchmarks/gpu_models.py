@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import anvil_jax as av
+from tests.support.native import nbytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples"))
 
@@ -59,7 +60,7 @@ class GpuModel:
     def bytes_moved(self) -> int:
         """Every input read once, every output written once."""
         buffers = (*self.function.view.inputs, *self.function.view.outputs)
-        return sum(int(np.prod(b.shape)) * np.dtype(b.dtype).itemsize for b in buffers)
+        return sum(map(nbytes, buffers))
 
     @property
     def operations(self) -> int:

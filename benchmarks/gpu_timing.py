@@ -16,8 +16,6 @@ import ctypes
 import itertools
 import json
 import math
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -30,11 +28,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from gpu_device import Ceilings, Driver, compile_seconds
+from gpu_device import Ceilings, Driver
 from gpu_models import MODELS, GpuModel, small
+from gpu_process import find_compiler, run_script
 
 import anvil_jax as av
 from anvil_jax.emit.device import render_kernels
+from tests.support.cuda_compilers import compile_seconds
 
 _CACHE_BYTES = 256 << 20
 _MOST_SETS = 16
@@ -61,6 +61,7 @@ class Timing:
     """What was measured of one model; seconds per call of the whole batch, NaN where nothing was.
 
     Attributes:
+        driver, model: of what.
         device, call, python: ours, see above.
         jax, jax_way: the best of JAX, and how it was called.
         core: one CPU core, the function of one instance for each in turn.
@@ -70,6 +71,7 @@ class Timing:
         notes: what could not be measured, and why.
     """
 
+    driver: Driver
     model: GpuModel
     device: float = math.nan
     call: float = math.nan
@@ -107,20 +109,20 @@ class Timing:
 
 def measure(driver: Driver, model: GpuModel) -> Timing:
     """Measures what can be measured; whatever fails becomes a note."""
-    timing = Timing(model)
+    timing = Timing(driver, model)
     steps = (_compile, _ours, _from_python, _jax, _one_core)
     for step in steps:
         try:
-            step(driver, timing)
+            step(timing)
         except Exception as error:
             what = step.__name__.strip("_").replace("_", " ")
             timing.notes.append(f"{what}: {type(error).__name__}: {error}"[:300])
     return timing
 
 
-def _compile(driver: Driver, timing: Timing) -> None:
+def _compile(timing: Timing) -> None:
     text = render_kernels([timing.model.function.view])
-    timing.nvrtc = compile_seconds(text, driver.architecture)
+    timing.nvrtc = compile_seconds(text, timing.driver.architecture)
 
 
 def _refuse_serial(model: GpuModel) -> None:
@@ -141,8 +143,8 @@ def _sets(model: GpuModel) -> list[list[np.ndarray]]:
     return [model.inputs(seed) for seed in range(count)]
 
 
-def _ours(driver: Driver, timing: Timing) -> None:
-    model = timing.model
+def _ours(timing: Timing) -> None:
+    driver, model = timing.driver, timing.model
     _refuse_serial(model)
     native = model.function.native
     native.load()
@@ -223,7 +225,7 @@ def _gpu() -> Any:
         raise RuntimeError("JAX has no GPU here") from error
 
 
-def _from_python(driver: Driver, timing: Timing) -> None:
+def _from_python(timing: Timing) -> None:
     model = timing.model
     if math.isnan(timing.device):
         return
@@ -232,7 +234,7 @@ def _from_python(driver: Driver, timing: Timing) -> None:
     timing.python = _median(lambda: jax.block_until_ready(model.function.native(*arrays)), repeats)
 
 
-def _jax(driver: Driver, timing: Timing) -> None:
+def _jax(timing: Timing) -> None:
     model = timing.model
     sets = [[jax.device_put(a, _gpu()) for a in arrays] for arrays in _sets(model)]
     ways: dict[str, float] = {}
@@ -267,7 +269,7 @@ def _jax_ways(function: Callable[..., Any], sets: list[list[Any]]) -> dict[str, 
     return ways
 
 
-def _one_core(driver: Driver, timing: Timing) -> None:
+def _one_core(timing: Timing) -> None:
     model = timing.model
     if model.instance is None:
         return
@@ -303,8 +305,7 @@ def _single_call(function: Any, inputs: Sequence[np.ndarray]) -> float:
         loop.write_text(
             _LOOP.format(header=files.header.name, name=name, arguments=", ".join([*words, "ws"]))
         )
-        compiler = next((name for name in ("g++", "clang++") if shutil.which(name)), "c++")
-        command = [compiler, "-std=c++17", "-O3", "-march=native", "-w", "-fPIC", "-shared"]
+        command = [find_compiler(), "-std=c++17", "-O3", "-march=native", "-w", "-fPIC", "-shared"]
         command += [str(files.source), str(loop), "-o", str(library)]
         subprocess.run(command, check=True, capture_output=True, text=True)
         call = ctypes.CDLL(str(library)).time_calls
@@ -380,30 +381,14 @@ class Result:
 
 
 def measure_in_process(
-    name: str, dtypes: Sequence[str], ceilings: Ceilings, *, is_small: bool, seconds: float = 200.0
+    name: str, dtypes: Sequence[str], ceilings: Ceilings, *, is_small: bool
 ) -> tuple[list[Result], str]:
     """The results of a model, and why some are missing."""
-    here = Path(__file__).resolve()
-    paths = [str(here.parent.parent), str(here.parent), os.environ.get("PYTHONPATH", "")]
     rates = [ceilings.bandwidth, *(ceilings.operations[d] for d in ("float64", "float32"))]
-    words = [name, ",".join(dtypes), "small" if is_small else "full", *map(repr, rates)]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        # JAX would take most of the device's memory at once.
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-    }
-    command = [sys.executable, str(here), *words]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, timeout=seconds
-        )
-        output, error = done.stdout, done.stderr if done.returncode else ""
-    except subprocess.TimeoutExpired as expired:
-        output = (expired.stdout or b"").decode(errors="replace")
-        error = f"stopped after {seconds:.0f} s"
-    lines = [line for line in output.splitlines() if line.startswith("{")]
-    return [Result(**json.loads(line)) for line in lines], error[-300:].strip()
+    words = [name, ",".join(dtypes), "small" if is_small else "full", *rates]
+    # JAX would take most of the device's memory at once.
+    found, error = run_script(Path(__file__), words, 200.0, XLA_PYTHON_CLIENT_PREALLOCATE="false")
+    return [Result(**row) for row in found], error
 
 
 def main(words: Sequence[str]) -> None:

@@ -10,9 +10,10 @@ import sysconfig
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+
+from tests.requirements import missing, require_program
 
 # What the test extra installs (cmake, ninja) is found without activating the environment.
 os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
@@ -50,12 +51,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _missing(what: str) -> NoReturn:
-    if os.environ.get("CI"):
-        pytest.fail(f"CI must have {what}", pytrace=False)
-    pytest.skip(f"needs {what}")
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The root of the checkout."""
@@ -68,29 +63,27 @@ def compilers() -> tuple[str, ...]:
     found = {name: shutil.which(name) for name in CXX_NAMES}
     absent = [name for name, path in found.items() if path is None]
     if len(absent) == len(found) or (absent and os.environ.get("CI")):
-        _missing(" and ".join(absent))
+        missing(" and ".join(absent))
     return tuple(path for path in found.values() if path is not None)
 
 
 @pytest.fixture(scope="session", params=CXX_NAMES)
 def compiler(request: pytest.FixtureRequest) -> str:
     """Path of one C++ compiler; the test runs once under each."""
-    return shutil.which(request.param) or _missing(request.param)
+    return require_program(request.param)
 
 
 @pytest.fixture(scope="session")
 def cmake() -> str:
     """Path of cmake."""
-    return shutil.which("cmake") or _missing("cmake")
+    return require_program("cmake")
 
 
 @pytest.fixture(scope="session")
 def eigen() -> Path:
     """The include folder of Eigen 3."""
-    for folder in EIGEN_FOLDERS:
-        if (Path(folder) / "Eigen" / "Core").is_file():
-            return Path(folder)
-    _missing("Eigen 3 (libeigen3-dev)")
+    found = (Path(f) for f in EIGEN_FOLDERS if (Path(f) / "Eigen" / "Core").is_file())
+    return next(found, None) or missing("Eigen 3 (libeigen3-dev)")
 
 
 @pytest.fixture

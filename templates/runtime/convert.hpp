@@ -3,8 +3,6 @@
 #include <limits>
 #include <type_traits>
 
-#include "bitcast.hpp"
-
 // Conversions with the meaning of jax.lax.convert_element_type on a CPU.
 
 namespace anvil_rt {

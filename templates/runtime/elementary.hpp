@@ -4,8 +4,6 @@
 #include <limits>
 #include <type_traits>
 
-#include "cbrt.hpp"
-
 // Elementary functions of one or two numbers, through the C++ standard library.
 //
 // These are the reference forms: right for every argument, and as accurate as the library (on a CPU

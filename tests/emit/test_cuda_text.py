@@ -1,8 +1,6 @@
 """Device text: what is marked, and that NVIDIA's compilers take every header."""
 
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,13 +8,15 @@ import pytest
 from anvil_jax.emit.cuda_text import collect_cuda_runtime, cuda_dialect
 from anvil_jax.errors import ExportError
 from anvil_jax.targets.intrinsics import INTRINSICS
+from tests.requirements import require_cuda
 from tests.runtime.harness import FLOATS, symbol
-from tests.support.nvrtc import compile_cubin, find_nvrtc
+from tests.support.cuda_compilers import compile_text, compile_with_nvcc
 
 HEADERS = [
-    "bessel.hpp", "cholesky.hpp", "contraction.hpp", "convert.hpp", "eigen.hpp", "elementary.hpp",
-    "erf_inv.hpp", "exponential.hpp", "extrema.hpp", "gamma.hpp", "integer.hpp", "inverse.hpp",
-    "lu.hpp", "qr.hpp", "sincos.hpp", "sorting.hpp", "triangular.hpp",
+    "bessel.hpp", "bitcast.hpp", "cbrt.hpp", "cholesky.hpp", "contraction.hpp", "convert.hpp",
+    "eigen.hpp", "elementary.hpp", "erf_inv.hpp", "exponential.hpp", "extrema.hpp", "gamma.hpp",
+    "integer.hpp", "inverse.hpp", "lu.hpp", "qr.hpp", "rows.hpp", "sincos.hpp", "sorting.hpp",
+    "triangular.hpp",
 ]  # fmt: skip
 SHADOWED = ["sincos.hpp", "exponential.hpp", "contraction.hpp"]
 
@@ -157,34 +157,20 @@ def separate_text() -> str:
     return "\n".join([*alone, together, kernels(), ""])
 
 
-def missing(tool: str) -> None:
-    """Ends a test that cannot run here."""
-    if os.environ.get("ANVIL_CUDA_TOOLS"):
-        pytest.fail(f"ANVIL_CUDA_TOOLS promises {tool}", pytrace=False)
-    pytest.skip(f"needs {tool}")
-
-
-@pytest.mark.parametrize("arch", ["sm_75", "sm_90"])
-def test_nvrtc_compiles_every_header(arch: str):
-    if find_nvrtc() is None:
-        missing("NVRTC")
-    assert compile_cubin(separate_text(), arch)[:4] == b"\x7fELF"
+@pytest.mark.parametrize("architecture", [75, 90])
+def test_nvrtc_compiles_every_header(architecture: int):
+    require_cuda()
+    code, _ = compile_text(separate_text(), architecture)
+    assert code[:4] == b"\x7fELF"
 
 
 def test_nvrtc_tells_why_it_fails():
-    if find_nvrtc() is None:
-        missing("NVRTC")
+    require_cuda()
     with pytest.raises(AssertionError, match="nonsense"):
-        compile_cubin("nonsense")
+        compile_text("nonsense", 80)
 
 
 @pytest.mark.compile
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
 def test_nvcc_compiles_every_header(tmp_path: Path):
-    if shutil.which("nvcc") is None:
-        missing("nvcc")
-    source = tmp_path / "all.cu"
-    source.write_text(separate_text(), encoding="utf-8")
-    command = ["nvcc", "-cubin", "-arch=sm_80", "-std=c++17", "-x", "cu", str(source)]
-    command += ["-Werror", "all-warnings", "-o", str(tmp_path / "all.cubin")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[:8000]
+    compile_with_nvcc(separate_text(), 80, tmp_path, ("-Werror", "all-warnings"))

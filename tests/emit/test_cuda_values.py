@@ -1,12 +1,11 @@
-"""Values of device text, from the same text on the host with CUDA's words defined away.
+"""Values of device text, from the same text on the host, where threads are emulated.
 
 The mathematics is then the C library's and not CUDA's, so that a bound here says nothing about the
 last bits on a device.
 """
 
+import ctypes
 import functools
-import os
-import shutil
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +19,9 @@ from tests.runtime.harness import DTYPES, FLOATS, INTEGERS, Library, elementwise
 from tests.runtime.test_contraction import CASES as PRODUCTS
 from tests.runtime.test_contraction import Guarded, operand, strides
 from tests.runtime.test_elementary import BINARY, EXACT, UNARY, sample
-from tests.support.cuda_host import build_on_host
+from tests.support.command import run
+from tests.support.emulated import HOST
+from tests.support.native import WARNINGS
 
 pytestmark = pytest.mark.compile
 
@@ -56,7 +57,8 @@ TILES = [
     ("double", 2, 0, 4, 5, "r", "r"),
     ("double", 0, 3, 4, 5, "r", "r"),
 ]
-ALL_PRODUCTS = list(dict.fromkeys([*PRODUCTS, *TILES]))
+type Product = tuple[str, int, int, int, int, str, str]
+ALL_PRODUCTS: list[Product] = list(dict.fromkeys([*PRODUCTS, *TILES]))
 
 
 def elementwise_code():
@@ -89,8 +91,11 @@ def function(name: str, parameters: str, body: str) -> str:
     return f'extern "C" {head};\n{head} {{ {body} }}\n'
 
 
-def product_code(case) -> str:
-    """The three forms of one product; the tiles are tried in memory of either alignment."""
+def product_code(case: Product) -> str:
+    """The three forms of one product; tiles are stored to memory of either alignment.
+
+    A block computes all tiles one after the other, so that it also has to wait between them.
+    """
     kind, batch, m, n, k, left, right = case
     numbers = [batch, m, n, k, *strides(m, k, left), *strides(k, n, right)]
     arguments = f"<{kind}, {', '.join(map(str, numbers))}>"
@@ -103,14 +108,23 @@ def product_code(case) -> str:
     )  # fmt: skip
     if case not in TILES:
         return text
-    return text + function(
+    text += function(
         symbol("tiles", *case),
         pointers,
-        f"alignas(16) static {kind} tiles[anvil_rt::tile::storage + 1];\n"
+        f"alignas(16) static {kind} tiles[anvil_rt::tile::storage];\n"
+        "std::memset(tiles, 0xff, sizeof(tiles));\n"
         f"const int groups = anvil_rt::tile_groups({batch}, {m}, {n});\n"
-        "host::run_block(256, [=](int lane) {\n"
+        "anvil_host::launch(dim3(1), dim3(256), [=] {\n"
+        "  const int lane = static_cast<int>(threadIdx.x);\n"
         "  for (int group = 0; group < groups; ++group)\n"
-        f"    anvil_rt::contract_tiles{arguments}(a, b, c, group, lane, tiles + group % 2);\n}});",
+        f"    anvil_rt::contract_tiles{arguments}(a, b, c, group, lane, tiles);\n}});",
+    )
+    size = batch * m * n
+    return text + function(
+        symbol("shifted", *case),
+        pointers,
+        f"alignas(16) static {kind} own[{size} + 1];\n{symbol('tiles', *case)}(a, b, own + 1);\n"
+        "std::memcpy(c, own + 1, sizeof(own) - sizeof(*own));",
     )
 
 
@@ -153,14 +167,29 @@ def x64():
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    if shutil.which("g++") is None:
-        if os.environ.get("CI"):
-            pytest.fail("CI must have g++", pytrace=False)
-        pytest.skip("needs g++")
+def library(compilers: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Library:
     products = map(product_code, ALL_PRODUCTS)
-    code = "\n".join([*elementwise_code(), *matrix_code(), *products])
-    return build_on_host(collect_cuda_runtime(HEADERS), code, tmp_path_factory.mktemp("device"))
+    includes = [f"#include {name}" for name in ("<cmath>", "<cstdint>", "<cstring>", f'"{HOST}"')]
+    text = [
+        *includes,
+        collect_cuda_runtime(HEADERS),
+        *elementwise_code(),
+        *matrix_code(),
+        *products,
+    ]
+    source = tmp_path_factory.mktemp("device") / "device.cpp"
+    source.write_text("\n".join(text), encoding="utf-8")
+    command = [
+        compilers[0],
+        "-std=c++17",
+        "-O1",
+        "-ffp-contract=off",
+        *WARNINGS,
+        "-shared",
+        "-fPIC",
+    ]
+    run([*command, source, "-o", source.with_suffix(".so")])
+    return Library(ctypes.CDLL(str(source.with_suffix(".so"))))
 
 
 @pytest.fixture
@@ -306,9 +335,8 @@ def test_sorting(library: Library, generator: np.random.Generator, kind: str):
     np.testing.assert_array_equal(top, lax.top_k(keys, 100)[1])
 
 
-@pytest.mark.parametrize("case", ALL_PRODUCTS, ids=lambda case: symbol(*case))
-def test_products(library: Library, generator: np.random.Generator, case):
-    """Each form against NumPy; the operands end before a page that must not be read."""
+def check_product(library: Library, generator: np.random.Generator, form: str, case: Product):
+    """The operands end before a page that must not be read."""
     kind, batch, m, n, k, left, right = case
     dtype = DTYPES[kind]
     a, a_array = operand(generator, dtype, batch, m, k, left)
@@ -316,11 +344,31 @@ def test_products(library: Library, generator: np.random.Generator, case):
     with np.errstate(over="ignore"):
         want = np.einsum("bmk,bkn->bmn", a_array, b_array)
     tolerance = 8 * np.finfo(dtype).eps * max(k, 1) if dtype.kind == "f" else 0
-    for form in ("one", "threads", *(["tiles"] if case in TILES else [])):
-        c = Guarded(np.ones(batch * m * n, dtype)).array
-        library(symbol(form, *case), a, b, c)
-        got = c.reshape(batch, m, n)
-        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=form)
+    c = Guarded(np.ones(batch * m * n, dtype)).array
+    library(symbol(form, *case), a, b, c)
+    np.testing.assert_allclose(c.reshape(batch, m, n), want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("form", ["one", "threads"])
+@pytest.mark.parametrize("case", ALL_PRODUCTS, ids=lambda case: symbol(*case))
+def test_products(library: Library, generator: np.random.Generator, form: str, case: Product):
+    check_product(library, generator, form, case)
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "shuffled"])
+@pytest.mark.parametrize("form", ["tiles", "shifted"])
+@pytest.mark.parametrize("case", TILES, ids=lambda case: symbol(*case))
+def test_products_by_tiles(
+    library: Library,
+    generator: np.random.Generator,
+    monkeypatch: pytest.MonkeyPatch,
+    case: Product,
+    form: str,
+    order: str,
+):
+    """In every order of the threads, so that a barrier that is missing shows."""
+    monkeypatch.setenv("ANVIL_EMULATED_ORDER", order)
+    check_product(library, generator, form, case)
 
 
 def test_zero_times_infinity_is_not_skipped_in_tiles(library: Library):

@@ -3,7 +3,6 @@
 import ctypes
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cuda.emulator import Emulator, build_emulator, find_cuda_headers
+from tests.requirements import require_cuda, require_program
+from tests.support.cuda.emulator import Emulator, build_emulator
 
 
 @contextmanager
@@ -27,13 +27,11 @@ def locked(folder: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def emulator() -> Emulator:
     """The two libraries; built once on a machine."""
-    if shutil.which("g++") is None or not find_cuda_headers():
-        if os.environ.get("CI"):
-            pytest.fail("CI must have g++ and CUDA's headers", pytrace=False)
-        pytest.skip("needs g++ and CUDA's headers")
+    require_program("g++")
+    toolkit = require_cuda()
     folder = Path(tempfile.gettempdir()) / f"anvil_jax-emulator-{os.getuid()}"
     with locked(folder):
-        return build_emulator(folder)
+        return build_emulator(folder, toolkit)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +55,7 @@ class InProcess:
 
     def allocations(self) -> int:
         """Live pieces of memory of the device."""
-        return self.driver.anvil_emulated_live_allocations()
+        return self.live()["allocations"]
 
     def set(self, **variables: str) -> None:
         """Sets ANVIL_EMULATED_<name>."""

@@ -306,7 +306,7 @@ def test_results_are_arrays_of_the_same_library(
     make: Callable[..., Foreign], monkeypatch: pytest.MonkeyPatch, home: str, converter: str
 ):
     library = ModuleType(converter)
-    library.from_dlpack = lambda array: (converter, array)  # type: ignore[attr-defined]
+    monkeypatch.setattr(library, "from_dlpack", lambda array: (converter, array), raising=False)
     monkeypatch.setitem(sys.modules, converter, library)
     source = make(B)
     theirs = object.__new__(type("Tensor", (Foreign,), {"__module__": home}))

@@ -18,10 +18,12 @@ import anvil_jax as av
 from anvil_jax import Arg, NumericalFunction
 from anvil_jax.__main__ import main
 from anvil_jax.errors import DeviceError
+from anvil_jax.function import Device
 from anvil_jax.jit import cuda_toolkit
 from anvil_jax.jit.cuda_function import CudaFunction
 from tests.gpu import plant
 from tests.gpu.conftest import InProcess
+from tests.support.native import reference
 
 pytestmark = [pytest.mark.compile, pytest.mark.usefixtures("device")]
 
@@ -31,13 +33,8 @@ DT = 0.125
 
 
 @functools.cache
-def step(device: str = "CUDA") -> NumericalFunction[..., Any]:
-    return NumericalFunction("step", plant.step, (Arg(4), Arg(2), Arg(())), device)  # type: ignore[arg-type]
-
-
-def reference(function: Callable[..., Any], *inputs: Any) -> list[np.ndarray]:
-    with jax.enable_x64(True):
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(jax.jit(function)(*inputs))]
+def step(device: Device = "CUDA") -> NumericalFunction[..., Any]:
+    return NumericalFunction("step", plant.step, (Arg(4), Arg(2), Arg(())), device)
 
 
 def check(got: Any, want: Any) -> None:
@@ -49,6 +46,12 @@ def check(got: Any, want: Any) -> None:
         np.testing.assert_allclose(np.asarray(g), w, rtol=1e-12, atol=1e-12)
 
 
+def another() -> CudaFunction:
+    """The same function once more, not loaded yet."""
+    native = step().native
+    return CudaFunction(native.signature, native.source)
+
+
 # ---- what is computed ----
 
 
@@ -57,7 +60,7 @@ def test_numpy_in_and_out():
     assert isinstance(found, tuple)
     assert isinstance(found[0], np.ndarray)
     assert isinstance(found[1], np.float64)
-    check(found, reference(plant.step, X, U, DT))
+    check(found, reference(plant.step, (X, U, DT)))
     check(found, step("CPU")(X, U, DT))
 
 
@@ -124,7 +127,7 @@ def test_sparse_function():
     (x,) = plant.samples(function)
     found = function(x)
     assert found.format == "csc"
-    np.testing.assert_allclose(found.toarray(), reference(jax.jacobian(plant.residual), x)[0])
+    np.testing.assert_allclose(found.toarray(), reference(jax.jacobian(plant.residual), (x,))[0])
 
 
 def test_large_batch():
@@ -141,7 +144,7 @@ def test_large_batch():
 def test_composes_like_the_jax_function():
     with jax.enable_x64(True):
         x, u = jnp.asarray(X), jnp.asarray(U)
-        check(jax.jit(step())(x, u, DT), reference(plant.step, X, U, DT))
+        check(jax.jit(step())(x, u, DT), reference(plant.step, (X, U, DT)))
         batch = jnp.stack([x, 2.0 * x])
         check(
             jax.vmap(step(), in_axes=(0, None, None))(batch, u, DT),
@@ -164,8 +167,7 @@ def test_four_threads():
 
 def test_first_calls_from_four_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ANVIL_JAX_CACHE_DIR", str(tmp_path / "cache"))
-    native = step().native
-    functions = [CudaFunction(native.signature, native.source) for _ in range(4)]
+    functions = [another() for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda function: function(X, U, DT), functions))
     for found in results:
@@ -173,7 +175,7 @@ def test_first_calls_from_four_threads(tmp_path: Path, monkeypatch: pytest.Monke
     assert not list((tmp_path / "cache").glob("build-*"))
 
 
-def test_pickles(tmp_path: Path):
+def test_pickles():
     function = pickle.loads(pickle.dumps(step()))
     check(function(X, U, DT), step("CPU")(X, U, DT))
     native = pickle.loads(pickle.dumps(step().native))
@@ -182,7 +184,7 @@ def test_pickles(tmp_path: Path):
     assert native.library_path == step().native.library_path
 
 
-def test_functions_do_not_share_kernels(device: InProcess):
+def test_functions_do_not_share_kernels():
     """Two libraries of the same structure in one process."""
     one = NumericalFunction("same", lambda x: x + 1.0, (Arg(3),), "CUDA")
     two = NumericalFunction("same", lambda x: x * 5.0, (Arg(3),), "CUDA")
@@ -202,11 +204,10 @@ def test_another_device(device: InProcess):
 
 
 def test_everything_is_released(device: InProcess):
-    native = step().native
-    check(native(X, U, DT), step("CPU")(X, U, DT))
+    check(step()(X, U, DT), step("CPU")(X, U, DT))
     gc.collect()
     before = device.live()
-    function = CudaFunction(native.signature, native.source)
+    function = another()
     function(X, U, DT)
     assert device.live()["streams"] == before["streams"] + 1
     del function
@@ -220,8 +221,7 @@ def test_everything_is_released(device: InProcess):
 def fresh(cache: Path, monkeypatch: pytest.MonkeyPatch) -> CudaFunction:
     """A function as another process would load it, with a cache of its own."""
     monkeypatch.setenv("ANVIL_JAX_CACHE_DIR", str(cache))
-    native = step().native
-    return CudaFunction(native.signature, native.source)
+    return another()
 
 
 def test_kernels_are_compiled_once(
@@ -264,11 +264,6 @@ def test_device_that_is_newer_than_the_compiler(
 
 
 # ---- failures ----
-
-
-def another() -> CudaFunction:
-    native = step().native
-    return CudaFunction(native.signature, native.source)
 
 
 @pytest.mark.parametrize(

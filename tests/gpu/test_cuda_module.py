@@ -3,11 +3,10 @@
 The device is emulated; tests/gpu/plant.py says what is exported and what JAX computes.
 """
 
+import functools
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +16,11 @@ from tests.gpu import plant
 from tests.gpu.conftest import locked
 from tests.support.cuda.emulator import Emulator
 from tests.support.judge import difference
+from tests.support.native import SANITIZERS, read_arrays
 
 pytestmark = pytest.mark.compile
 
 PROGRAMS = Path(__file__).parent / "programs"
-WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 # Counted, or made to fail, by tests/gpu/programs/counted.cpp.
 WRAPPED = (
     "cuCtxPushCurrent_v2", "cuCtxPopCurrent_v2", "cuMemcpyHtoDAsync_v2", "cuMemcpyDtoHAsync_v2",
@@ -33,27 +31,6 @@ WRAPPED = (
 )  # fmt: skip
 
 type Run = Callable[..., str]
-
-
-def build(compiler: str, emulator: Emulator, target: Path, *arguments: str | Path) -> Path:
-    command = [compiler, "-std=c++17", "-O1", *WARNINGS, *emulator.include_flags]
-    command += [*map(str, arguments), "-o", str(target), *emulator.link_flags, "-pthread"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:8000]
-    return target
-
-
-def execute(emulator: Emulator, *command: str | Path, status: int = 0, **variables: Any) -> str:
-    done = subprocess.run(
-        list(map(str, command)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env=emulator.environment(**variables),
-    )
-    assert done.returncode == status, f"{done.returncode}\n{done.stdout}\n{done.stderr[-8000:]}"
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -76,12 +53,8 @@ def scenario(emulator: Emulator, folder: Path) -> Run:
     program = folder / "scenarios"
     with locked(folder):
         if not program.exists():
-            build("g++", emulator, program, *words)
-
-    def call(name: str, **variables: Any) -> str:
-        return execute(emulator, program, name, **variables)
-
-    return call
+            emulator.build(program, *words)
+    return functools.partial(emulator.run, program)
 
 
 # ---- results ----
@@ -113,43 +86,39 @@ def results_text() -> str:
 def test_functions_equal_jax(compiler: str, emulator: Emulator, folder: Path, tmp_path: Path):
     source = tmp_path / "results.cpp"
     source.write_text(results_text())
-    program = build(
-        compiler, emulator, tmp_path / "results", source, f"-I{folder}", f"-I{PROGRAMS}"
-    )  # fmt: skip
+    includes = (f"-I{folder}", f"-I{PROGRAMS}")
+    program = emulator.build(tmp_path / "results", source, *includes, compiler=compiler)
     functions = plant.functions()
     inputs = {name: plant.samples(function) for name, function in functions.items()}
     data = b"".join(array.tobytes() for arrays in inputs.values() for array in arrays)
     (tmp_path / "in").write_bytes(data)
-    execute(emulator, program, tmp_path / "in", tmp_path / "out", ANVIL_EMULATED_ORDER="shuffled")
-    found, position = (tmp_path / "out").read_bytes(), 0
+    emulator.run(program, tmp_path / "in", tmp_path / "out", ANVIL_EMULATED_ORDER="shuffled")
+    calls = ("call", "call again", "call_device", "call after that")
+    written = [b for f in functions.values() for b in len(calls) * f.view.outputs]
+    found = iter(read_arrays(written, (tmp_path / "out").read_bytes()))
     for name, arrays in inputs.items():
         wanted = plant.expected(functions[name], arrays)
-        for how in ("call", "call again", "call_device", "call after that"):
-            got = []
-            for array in wanted:
-                end = position + array.nbytes
-                got.append(np.frombuffer(found[position:end], array.dtype).reshape(array.shape))
-                position = end
-            assert difference(got, wanted) is None, f"{name}: {how}: {difference(got, wanted)}"
-    assert position == len(found)
+        for how in calls:
+            wrong = difference([next(found) for _ in wanted], wanted)
+            assert wrong is None, f"{name}: {how}: {wrong}"
 
 
 def test_self_test_finds_a_changed_number(emulator: Emulator, folder: Path, tmp_path: Path):
     source = folder / "plant_self_test.cpp"
-    program = build("g++", emulator, tmp_path / "self_test", source, "-O0", f"-I{folder}")
-    assert execute(emulator, program) == "plant: all results agree\n"
-    printed = execute(emulator, program, status=1, ANVIL_EMULATED_FAIL="cuLaunchKernel:2")
+    program = emulator.build(tmp_path / "self_test", source, "-O0", f"-I{folder}")
+    assert emulator.run(program) == "plant: all results agree\n"
+    printed = emulator.run(program, status=1, ANVIL_EMULATED_FAIL="cuLaunchKernel:2")
     assert "steps: cuLaunchKernel of steps_kernel_0: CUDA_ERROR" in printed
     assert printed.endswith("plant: FAILED\n")
-    without = execute(emulator, program, status=1, ANVIL_EMULATED_DEVICES="0")
+    without = emulator.run(program, status=1, ANVIL_EMULATED_DEVICES="0")
     assert without.startswith("steps: cuInit: CUDA_ERROR_NO_DEVICE emulated CUDA_ERROR_NO_DEVICE\n")
 
     text = source.read_text()
     assert " 36.0" in text
     changed = tmp_path / "changed.cpp"
     changed.write_text(text.replace(" 36.0", " 37.0"))
-    program = build("g++", emulator, tmp_path / "changed", changed, "-O0", f"-I{folder}")
-    printed = execute(emulator, program, status=1)
+    program = emulator.build(tmp_path / "changed", changed, "-O0", f"-I{folder}")
+    printed = emulator.run(program, status=1)
     assert "nothing_in.out[6] is 36, JAX gives 37" in printed
     assert printed.endswith("plant: FAILED\n")
 
@@ -358,13 +327,13 @@ def run_cmake(cmake: str, emulator: Emulator, tmp_path: Path) -> Run:
     """Runs cmake where CUDAToolkit is the emulator."""
     modules = tmp_path / "modules"
     modules.mkdir()
-    includes = " ".join(map(str, emulator.headers))
+    includes = " ".join(map(str, emulator.toolkit.includes))
     text = FIND_CUDA.format(includes=includes, folder=emulator.folder)
     (modules / "FindCUDAToolkit.cmake").write_text(text)
 
     def call(*words: str | Path) -> str:
         configure = [f"-DCMAKE_MODULE_PATH={modules}"] if words[0] == "-S" else []
-        return execute(emulator, cmake, *words, *configure)
+        return emulator.run(cmake, *words, *configure)
 
     return call
 
@@ -381,26 +350,24 @@ def test_installed_module_is_found(
     assert found == ["copy.hpp", "copyConfig.cmake", "copyConfigVersion.cmake", "copyTargets.cmake"]
     run_cmake("-S", CONSUMER, "-B", consumer, f"-DCMAKE_PREFIX_PATH={prefix}")
     run_cmake("--build", consumer)
-    assert execute(emulator, consumer / "consumer") == "ok\n"
+    assert emulator.run(consumer / "consumer") == "ok\n"
 
 
 def test_consumer_adds_the_folder(run_cmake: Run, emulator: Emulator, folder: Path, tmp_path: Path):
     consumer = tmp_path / "consumer"
     run_cmake("-S", CONSUMER, "-B", consumer, f"-DCOPY_SOURCE_DIR={folder / 'copy'}")
     run_cmake("--build", consumer)
-    assert execute(emulator, consumer / "consumer") == "ok\n"
+    assert emulator.run(consumer / "consumer") == "ok\n"
 
 
-def test_cmake_builds_the_self_test(
-    run_cmake: Run, cmake: str, emulator: Emulator, folder: Path, tmp_path: Path
-):
+def test_cmake_builds_the_self_test(run_cmake: Run, cmake: str, emulator: Emulator, tmp_path: Path):
     module = tmp_path / "robot"
     av.export(plant.functions()["mixed"], path=module, module="robot", self_test=True)
     build = tmp_path / "build"
     run_cmake("-S", module, "-B", build, "-DROBOT_BUILD_SELF_TEST=ON")
     run_cmake("--build", build)
     ctest = Path(cmake).parent / "ctest"
-    assert "100% tests passed" in execute(emulator, ctest, "--test-dir", build)
+    assert "100% tests passed" in emulator.run(ctest, "--test-dir", build)
 
 
 # ---- names ----

@@ -3,51 +3,29 @@
 One host program (`tests/support/cuda/example.cpp`) and one text of kernels serve all cases.
 """
 
-import os
-import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.cuda.emulator import Emulator, build_emulator, find_cuda_headers
+from tests.support.cuda.emulator import Emulator
+from tests.support.native import SANITIZERS
 
 pytestmark = pytest.mark.compile
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support" / "cuda"
+PROGRAM = SUPPORT / "example.cpp"
 KERNELS = SUPPORT / "example.cu"
-WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
-SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 type Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def emulator() -> Emulator:
-    if shutil.which("g++") is None or not find_cuda_headers():
-        if os.environ.get("CI"):
-            pytest.fail("CI must have g++ and CUDA's headers", pytrace=False)
-        pytest.skip("needs g++ and CUDA's headers")
-    return build_emulator(Path(tempfile.gettempdir()) / f"anvil_jax-emulator-{os.getuid()}")
-
-
-def build_example(emulator: Emulator, output: Path, *flags: str) -> Path:
-    command = ["g++", "-std=c++17", "-O1", *WARNINGS, *flags, *emulator.include_flags]
-    source = str(SUPPORT / "example.cpp")
-    subprocess.run(
-        [*command, source, "-o", str(output), *emulator.link_flags, "-ldl"],
-        check=True,
-    )
-    return output
-
-
-@pytest.fixture(scope="module")
 def run(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Runs a case of the host program."""
-    program = build_example(emulator, tmp_path_factory.mktemp("emulation") / "example")
+    program = emulator.build(tmp_path_factory.mktemp("emulation") / "example", PROGRAM)
 
     def call(case: str, *words: str, kernels: Path = KERNELS, **environment: str):
         variables = {f"ANVIL_EMULATED_{name}": value for name, value in environment.items()}
@@ -251,9 +229,9 @@ def test_compilations(
 def test_address_sanitizer_sees_an_access_outside_of_an_allocation(
     emulator: Emulator, tmp_path: Path
 ) -> None:
-    program = build_example(emulator, tmp_path / "example", *SANITIZED)
+    program = emulator.build(tmp_path / "example", PROGRAM, *SANITIZERS)
     environment = emulator.environment(
-        ANVIL_EMULATED_CXX=" ".join(["g++", "-O1", *SANITIZED]), ASAN_OPTIONS="detect_leaks=1"
+        ANVIL_EMULATED_CXX=" ".join(["g++", "-O1", *SANITIZERS]), ASAN_OPTIONS="detect_leaks=1"
     )
 
     def call(kernel: str, count: str) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.gpu.conftest import InProcess
-from tests.gpu.test_cuda_module import build, execute
 from tests.support.cuda.emulator import Emulator
 from tests.support.judge import difference
 from tests.support.native import reference
@@ -77,7 +76,7 @@ def test_the_page_runs(
     program = _PROGRAM.replace("@includes@", includes).replace("@shown@", shown)
     Path("main.cpp").write_text(program.replace("@batch@", str(_BATCH)), "utf-8")
     Path("in.bin").write_bytes(states.tobytes() + torques.tobytes())
-    binary = build("g++", emulator, tmp_path / "main", "-Icpp", "main.cpp")
-    assert execute(emulator, binary) == ""
+    binary = emulator.build(tmp_path / "main", "-Icpp", "main.cpp")
+    assert emulator.run(binary) == ""
     results = np.fromfile("out.bin").reshape(2, _BATCH, 2)
     assert difference(list(results), [*expected, *expected], rtol=1e-13) is None

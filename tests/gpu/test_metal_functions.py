@@ -273,7 +273,8 @@ def test_everything_is_released(doubles: MetalFunction):
     assert library._functions.live() == before
 
 
-def test_device_that_is_missing(doubles: MetalFunction):
+@pytest.mark.usefixtures("doubles")
+def test_device_that_is_missing():
     reason = "MTLCreateSystemDefaultDevice: no device for Metal"
     fails = f'std::snprintf(text, size, "{reason}"); return nullptr;'
     text = _DOUBLES.replace("open(char*, std::size_t)", "open(char* text, std::size_t size)")
@@ -284,7 +285,8 @@ def test_device_that_is_missing(doubles: MetalFunction):
             function(M, 0)
 
 
-def test_shim_of_another_version(doubles: MetalFunction):
+@pytest.mark.usefixtures("doubles")
+def test_shim_of_another_version():
     function = MetalFunction(_SIGNATURE, _DOUBLES.replace("return 1;", "return 0;", 1))
     with pytest.raises(ToolchainError, match="another version of anvil_jax"):
         function(M, 0)

@@ -14,15 +14,14 @@ import numpy as np
 import pytest
 
 from anvil_jax import Arg, NumericalFunction
-from anvil_jax.emit.device import render_kernels
-from anvil_jax.emit.views import DeviceFunctionView
 from anvil_jax.errors import AnvilError, ArgumentError, LoweringError
 from tests.cases.case import KERNELS, Case
 from tests.cases.table import TABLE
 from tests.support import metal_shim
+from tests.support.emulated import kernels_text
 from tests.support.emulated_metal import COMMAND, emulated_metal
 from tests.support.judge import difference
-from tests.support.native import Job, run_natively
+from tests.support.native import SANITIZERS, Job, flat_arrays, run_natively
 
 pytestmark = pytest.mark.compile
 
@@ -80,19 +79,11 @@ def lower(family: str) -> tuple[dict[str, list[Job]], list[str]]:
             for kernel in c.kernels:
                 f = NumericalFunction(f"case_{c.name}", c.function, given, "METAL", kernel=kernel)
                 if f.kernels not in codes:
-                    jobs[kernel].append(Job(f.view, arrays(f, given)))
+                    jobs[kernel].append(Job(f.view, flat_arrays(f.view, given)))
                 codes.add(f.kernels)
         except AnvilError as error:
             refused.append(f"{c.name}: {error}")
     return jobs, refused
-
-
-def arrays(f: NumericalFunction, given: tuple) -> tuple[np.ndarray, ...]:
-    leaves = (leaf for leaf in jax.tree.leaves(given) if not callable(leaf))
-    return tuple(
-        np.ascontiguousarray(leaf, dtype=b.dtype).reshape(b.shape)
-        for leaf, b in zip(leaves, f.view.inputs, strict=True)
-    )
 
 
 def references(cases: list[Case]) -> dict[str, list[np.ndarray]]:
@@ -114,11 +105,6 @@ def references(cases: list[Case]) -> dict[str, list[np.ndarray]]:
     return {name: [np.asarray(leaf) for leaf in leaves] for name, leaves in found.items()}
 
 
-def text(jobs: list[Job]) -> str:
-    views = [job.view for job in jobs]
-    return render_kernels([view for view in views if isinstance(view, DeviceFunctionView)])
-
-
 @pytest.mark.parametrize("family", TABLE)
 def test_table(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     jobs, refused = lower(family)
@@ -134,7 +120,8 @@ def test_table(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for kernel in KERNELS:
         if not jobs[kernel]:
             continue
-        metal_shim.check(text(jobs[kernel]), tmp_path, f"{family}_{kernel}")
+        text = kernels_text(job.view for job in jobs[kernel])
+        metal_shim.check(text, tmp_path, f"{family}_{kernel}")
         monkeypatch.setenv("ANVIL_EMULATED_ORDER", _ORDER[kernel])
         for name, got in run_natively(jobs[kernel], COMMAND, tmp_path, emulated_metal).items():
             c = known[name]
@@ -146,9 +133,8 @@ def test_table(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_stays_within_bounds(tmp_path: Path):
     """A family with loops, branches, tables and every kind of kernel."""
-    command = [*COMMAND, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     jobs, _ = lower("programs")
-    run_natively(jobs["auto"], command, tmp_path, emulated_metal)
+    run_natively(jobs["auto"], [*COMMAND, *SANITIZERS], tmp_path, emulated_metal)
 
 
 # ---- what Metal cannot do ----

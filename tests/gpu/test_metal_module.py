@@ -4,8 +4,6 @@ Nothing here runs: the frameworks are stubs (``tests/support/metal``).
 """
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import jax
@@ -14,11 +12,12 @@ import pytest
 
 import anvil_jax as av
 from anvil_jax import Arg
-from anvil_jax.emit.device import render_kernels
 from anvil_jax.emit.views import DeviceFunctionView
 from anvil_jax.errors import ArgumentError
 from tests.gpu.plant import heat
 from tests.support import metal_shim
+from tests.support.command import run
+from tests.support.emulated import kernels_text
 
 pytestmark = pytest.mark.compile
 
@@ -135,14 +134,12 @@ def test_wrong_calls_are_refused(folder: Path, right: str, wrong: str):
 def test_header_says_what_it_is(folder: Path):
     source = folder / "use.cpp"
     source.write_text('#include "plant.hpp"\n', encoding="utf-8")
-    command = ["clang++", "-std=c++17", "-fsyntax-only", str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "plant.hpp is Objective-C++: include it in a file that ends in .mm" in done.stderr
+    said = run(["clang++", "-std=c++17", "-fsyntax-only", source], status=1).stderr
+    assert "plant.hpp is Objective-C++: include it in a file that ends in .mm" in said
 
 
 def test_header_holds_the_kernels(folder: Path):
-    views = [f.view for f in functions()]
-    text = render_kernels([view for view in views if isinstance(view, DeviceFunctionView)])
+    text = kernels_text(f.view for f in functions())
     header = (folder / "plant.hpp").read_text(encoding="utf-8")
     assert "".join(_PIECE.findall(header)) == text
     metal_shim.check(text, folder)
@@ -177,15 +174,12 @@ def test_names_of_the_language_are_left_alone(folder: Path):
     assert "const IN0_t& nil_, const IN1_t& id_, const IN2_t& queue_" in header
 
 
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake is not installed")
-def test_cmake_says_that_metal_is_needed(folder: Path, tmp_path: Path):
-    command = ["cmake", "-S", str(folder), "-B", str(tmp_path / "build")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "plant needs Metal, which only Apple's systems have" in done.stderr
+def test_cmake_says_that_metal_is_needed(cmake: str, folder: Path, tmp_path: Path):
+    command = [cmake, "-S", folder, "-B", tmp_path / "build"]
+    said = run(command, status=1).stderr
+    assert "plant needs Metal, which only Apple's systems have" in said
     command += ["-DAPPLE=TRUE", "-DPLANT_BUILD_SELF_TEST=ON"]
-    command += ["-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_OBJCXX_COMPILER=clang++"]
-    subprocess.run(command, check=True, capture_output=True)
+    run([*command, "-DCMAKE_CXX_COMPILER=clang++", "-DCMAKE_OBJCXX_COMPILER=clang++"])
 
 
 def test_reserved_name_is_refused():

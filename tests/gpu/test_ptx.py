@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Literal
 
@@ -27,13 +26,9 @@ def test_ptx_is_embedded(tmp_path: Path, emulator: Emulator):
     assert ".target sm_90" in header
     assert header.index("{ 90, ptx_90 }") < header.index("{ 80, ptx_80 }")
     # The emulated driver takes no real PTX: the kernels are then compiled as if there were none.
-    program = tmp_path / "self_test"
-    command = ["g++", "-std=c++17", *emulator.include_flags, str(written.self_test)]
-    subprocess.run([*command, "-o", str(program), *emulator.link_flags], check=True)
-    run = subprocess.run(
-        [program], env=emulator.environment(), capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert written.self_test is not None
+    program = emulator.build(tmp_path / "self_test", written.self_test)
+    emulator.run(program)
 
 
 def test_a_failing_compiler_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -46,7 +46,7 @@ def library(build):
         elementwise(symbol("bits", to, source), [source], to, f"anvil_rt::bitcast<{to}>(x)")
         for source, to in BITCASTS
     ]
-    return build(["convert.hpp"], "\n".join(units))
+    return build(["bitcast.hpp", "convert.hpp"], "\n".join(units))
 
 
 @pytest.mark.parametrize("source", DTYPES)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.compile
 
 EXTENDED = np.longdouble
 HAS_EXTENDED = np.finfo(EXTENDED).nmant > np.finfo(np.float64).nmant
-HEADERS = ["elementary.hpp", "sincos.hpp", "exponential.hpp"]
+HEADERS = ["cbrt.hpp", "elementary.hpp", "sincos.hpp", "exponential.hpp"]
 
 
 def _logistic(x):

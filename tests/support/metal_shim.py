@@ -5,8 +5,9 @@ library of the same text for the host.
 """
 
 import re
-import subprocess
 from pathlib import Path
+
+from tests.support.command import run
 
 SHIM = Path(__file__).parent / "metal"
 WARNINGS = (
@@ -56,7 +57,7 @@ def check(text: str, folder: Path, name: str = "checked") -> None:
     source = folder / f"{name}.metal"
     source.write_text(text, encoding="utf-8")
     assert not objections(text), "\n".join(objections(text))
-    _run([*CHECK, str(source)])
+    run([*CHECK, source])
 
 
 def check_host(source: Path, *flags: str) -> None:
@@ -69,7 +70,7 @@ def check_host(source: Path, *flags: str) -> None:
     Raises:
         AssertionError: with what the compiler says.
     """
-    _run([*HOST, *flags, str(source)])
+    run([*HOST, *flags, source])
 
 
 def build(text: str, harness: str, folder: Path, name: str = "kernels") -> Path:
@@ -78,10 +79,5 @@ def build(text: str, harness: str, folder: Path, name: str = "kernels") -> Path:
     for path, content in zip(sources, (text, harness), strict=True):
         path.write_text(content, encoding="utf-8")
     library = folder / f"{name}.so"
-    _run([*RUN, *map(str, sources), "-o", str(library)])
+    run([*RUN, *sources, "-o", library])
     return library
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr[:6000]}"

@@ -6,8 +6,7 @@ and calls everything twice, so that a result that depends on old memory shows.
 """
 
 import hashlib
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ import numpy as np
 
 from anvil_jax import targets
 from anvil_jax.emit.module import render_library_source
-from anvil_jax.emit.views import FunctionView
+from anvil_jax.emit.views import BufferView, FunctionView
 from anvil_jax.lowering import lower
 from anvil_jax.targets.signature import SignatureNames
 from anvil_jax.tracing import trace
 from tests.cases.case import Kernel
+from tests.support.command import run
 
 WARNINGS = (
     "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror", "-Wfatal-errors",
@@ -116,12 +116,21 @@ def make_job(
 ) -> Job:
     """A view and the flat arrays to call it with."""
     view = make_view(name, function, inputs, kernel, device)
+    return Job(view, flat_arrays(view, inputs))
+
+
+def flat_arrays(view: FunctionView, inputs: Sequence[Any]) -> tuple[np.ndarray, ...]:
+    """The leaves of `inputs` as the view declares them; those that are functions are part of it."""
     leaves = [leaf for leaf in jax.tree.leaves(tuple(inputs)) if not callable(leaf)]
-    arrays = [
+    return tuple(
         np.ascontiguousarray(leaf, dtype=b.dtype).reshape(b.shape)
         for leaf, b in zip(leaves, view.inputs, strict=True)
-    ]
-    return Job(view, tuple(arrays))
+    )
+
+
+def nbytes(buffer: BufferView) -> int:
+    """What an input or output needs."""
+    return int(np.prod(buffer.shape)) * np.dtype(buffer.dtype).itemsize
 
 
 def reference(function: Callable[..., Any], inputs: Sequence[Any]) -> list[np.ndarray]:
@@ -159,26 +168,13 @@ def run_natively(
     program, data, results = (source.with_suffix(s) for s in (".exe", ".in", ".out"))
     source.write_text(text, encoding="utf-8")
     warnings = WARNINGS if library is None else ("-w",)
-    flags = [*command, "-std=c++17", *warnings, str(source), "-o", str(program)]
-    _run(flags, source.with_suffix(".log"))
+    run([*command, "-std=c++17", *warnings, source, "-o", program])
     data.write_bytes(b"".join(array.tobytes() for job in jobs for array in job.inputs))
-    _run([str(program), str(data), str(results)], source.with_suffix(".log"))
-    found = _read_results(jobs, results.read_bytes())
-    for path in (source, program, data, results, source.with_suffix(".log")):
+    run([program, data, results])
+    found = read_results(jobs, results.read_bytes())
+    for path in (source, program, data, results):
         path.unlink()
     return found
-
-
-def _run(command: Sequence[str], log: Path) -> None:
-    """Runs a program; what it prints goes through a file, since it can be arbitrarily long."""
-    with log.open("wb") as stream:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=False
-        )
-    if done.returncode != 0:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        shown = text if len(text) < 6000 else f"{text[:3000]}\n[...]\n{text[-3000:]}"
-        raise AssertionError(f"exit {done.returncode}: {' '.join(command)}\n{shown}")
 
 
 def _program_text(
@@ -188,7 +184,7 @@ def _program_text(
     for job in jobs:
         view = job.view
         buffers = (*view.inputs, *view.outputs)
-        sizes = [int(np.prod(b.shape)) * np.dtype(b.dtype).itemsize for b in buffers]
+        sizes = [nbytes(b) for b in buffers]
         const = ["const "] * len(view.inputs) + [""] * len(view.outputs)
         arguments = [
             f"reinterpret_cast<{c}{b.ctype}*>(p[{k}])"
@@ -206,25 +202,34 @@ def _program_text(
     return text + _MAIN.replace("@CALLS@", "\n".join(calls))
 
 
-def _read_results(jobs: Sequence[Job], data: bytes) -> dict[str, list[np.ndarray]]:
+def read_results(jobs: Sequence[Job], data: bytes) -> dict[str, list[np.ndarray]]:
+    """The flat outputs by function name.
+
+    Args:
+        jobs: what was run.
+        data: outputs of the first call and of the second, job by job.
+
+    Raises:
+        AssertionError: the two differ.
+    """
+    arrays = iter(read_arrays([b for job in jobs for b in 2 * job.view.outputs], data))
     found: dict[str, list[np.ndarray]] = {}
-    position = 0
-
-    def take(job: Job) -> list[np.ndarray]:
-        nonlocal position
-        arrays = []
-        for b in job.view.outputs:
-            count = int(np.prod(b.shape))
-            array = np.frombuffer(data, b.dtype, count, position) if count else np.empty(0, b.dtype)
-            arrays.append(array.reshape(b.shape))
-            position += array.nbytes
-        return arrays
-
     for job in jobs:
-        first, second = take(job), take(job)
+        first, second = ([next(arrays) for _ in job.view.outputs] for _ in range(2))
         for a, b in zip(first, second, strict=True):
             same = a.tobytes() == b.tobytes()
             assert same, f"{job.view.name}: the second call gives another result\n{a}\n{b}"
         found[job.view.name] = first
-    assert position == len(data)
     return found
+
+
+def read_arrays(buffers: Iterable[BufferView], data: bytes) -> list[np.ndarray]:
+    """Arrays that were written one after the other."""
+    arrays = []
+    position = 0
+    for b in buffers:
+        end = position + nbytes(b)
+        arrays.append(np.frombuffer(data[position:end], b.dtype).reshape(b.shape))
+        position = end
+    assert position == len(data)
+    return arrays

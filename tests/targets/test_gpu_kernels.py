@@ -12,13 +12,12 @@ import pytest
 from jax import lax
 
 from anvil_jax.emit.views import DeviceFunctionView
-from tests.support.emulated import emulated_cuda
+from tests.support.emulated import COMMAND, emulated_cuda
 from tests.support.judge import difference
 from tests.support.native import make_job, reference, run_natively
 
 pytestmark = pytest.mark.compile
 
-_COMMAND = ["g++", "-O0", "-ftrivial-auto-var-init=pattern"]
 _random = np.random.default_rng(5)
 
 
@@ -28,7 +27,7 @@ def kernels(tmp_path: Path) -> Callable[..., DeviceFunctionView]:
 
     def make(function: Callable[..., Any], *inputs: Any, kernel: Any = "auto") -> Any:
         job = make_job("f", function, inputs, kernel, "CUDA")
-        found = run_natively([job], _COMMAND, tmp_path, emulated_cuda)["f"]
+        found = run_natively([job], COMMAND, tmp_path, emulated_cuda)["f"]
         assert difference(found, reference(function, inputs), rtol=1e-11) is None
         return job.view
 

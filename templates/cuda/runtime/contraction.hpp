@@ -163,23 +163,19 @@ __attribute__((always_inline)) inline void write_panel(const T (&values)[4], Pla
   }
 }
 
-// Four neighbours, read at once where the memory is aligned for it.
+// Four neighbours that are read or written at once, 16 bytes at a time.
 template <class T>
-struct four {
-  T at[4];
-};
-template <class T>
-struct alignas(sizeof(T) < 4 ? 4 * sizeof(T) : 16) aligned_four {
+struct alignas(sizeof(T) < 4 ? 4 * sizeof(T) : 16) four {
   T at[4];
 };
 
 // Adds the products of one step to the 4 by 4 sums at `row` and `column` of the tile.
-template <class Four, class T, class Sum>
+template <class T, class Sum>
 __attribute__((always_inline)) inline void multiply_panels(Sum (&sums)[4][4], const T* left,
                                                            const T* right, int row, int column) {
   for (int k = 0; k < tile::depth; ++k) {
-    const Four x = *reinterpret_cast<const Four*>(left + k * tile::pitch + row);
-    const Four y = *reinterpret_cast<const Four*>(right + k * tile::pitch + column);
+    const four<T> x = *reinterpret_cast<const four<T>*>(left + k * tile::pitch + row);
+    const four<T> y = *reinterpret_cast<const four<T>*>(right + k * tile::pitch + column);
     for (int i = 0; i < 4; ++i) {
       for (int j = 0; j < 4; ++j) sums[i][j] = add_product(sums[i][j], x.at[i], y.at[j]);
     }
@@ -187,8 +183,8 @@ __attribute__((always_inline)) inline void multiply_panels(Sum (&sums)[4][4], co
 }
 
 // Tile number `group`, of tile_groups(B, M, N), by the 256 threads of a block; `lane` is the
-// number of the thread. `tiles` is shared memory for tile::storage elements; aligned to 16 bytes
-// it is read faster. All threads of a block pass the same group, and all reach every barrier.
+// number of the thread. `tiles` is shared memory for tile::storage elements, aligned to 16 bytes.
+// All threads of a block pass the same group, and all reach every barrier.
 template <class T, int B, int M, int N, int K, long ABS, long ARS, long ACS, long BBS, long BRS,
           long BCS, class X, class Y, class Z>
 inline void contract_tiles(X a, Y b, Z c, int group, int lane, T* tiles) {
@@ -204,7 +200,6 @@ inline void contract_tiles(X a, Y b, Z c, int group, int lane, T* tiles) {
     const int column = lane % 16 * 4;
     T* left_panel = tiles;
     T* right_panel = tiles + tile::depth * tile::pitch;
-    const bool aligned = reinterpret_cast<std::size_t>(tiles) % alignof(aligned_four<T>) == 0;
     const auto left_place = panel_place_of<ARS == 1 && ACS != 1>(lane);
     const auto right_place = panel_place_of<BCS == 1>(lane);
     T left[4], right[4];
@@ -222,17 +217,25 @@ inline void contract_tiles(X a, Y b, Z c, int group, int lane, T* tiles) {
       __syncthreads();
       // The next step is on its way while this one is multiplied.
       if (k + tile::depth < K) read(k + tile::depth);
-      if (aligned) {
-        multiply_panels<aligned_four<T>>(sums, left_panel, right_panel, row, column);
-      } else {
-        multiply_panels<four<T>>(sums, left_panel, right_panel, row, column);
-      }
+      multiply_panels(sums, left_panel, right_panel, row, column);
     }
-    for (int i = 0; i < 4; ++i) {
-      const int m = first_row + row + i;
-      for (int j = 0; j < 4; ++j) {
-        const int n = first_column + column + j;
-        if (m < M && n < N) c[(batch * M + m) * N + n] = static_cast<T>(sums[i][j]);
+    const int n = first_column + column;
+    Z const corner = c + ((batch * M + first_row + row) * N + n);
+    // Four doubles fill a sector of memory whichever way they are stored, and registers are few.
+    constexpr bool is_narrow = sizeof(T) < 8 && N % 4 == 0;
+    if (is_narrow && reinterpret_cast<std::size_t>(c) % alignof(four<T>) == 0) {
+      for (int i = 0; i < 4; ++i) {
+        four<T> part;
+        for (int j = 0; j < 4; ++j) part.at[j] = static_cast<T>(sums[i][j]);
+        if (first_row + row + i < M && n < N) *reinterpret_cast<four<T>*>(corner + i * N) = part;
+      }
+    } else {
+      for (int i = 0; i < 4; ++i) {
+        for (int j = 0; j < 4; ++j) {
+          if (first_row + row + i < M && n + j < N) {
+            corner[i * N + j] = static_cast<T>(sums[i][j]);
+          }
+        }
       }
     }
   }

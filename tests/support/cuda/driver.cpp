@@ -6,8 +6,6 @@
 // memory). What tests ask for is at the end.
 #include "driver.hpp"
 
-#include <dlfcn.h>
-
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -55,9 +53,15 @@ CUcontext create_context(CUdevice device) {
   context->default_stream = std::make_shared<Stream>();
   context->default_stream->context = context.get();
   context->default_stream->blocking = true;
-  context->thread_stream = std::make_shared<Stream>(*context->default_stream);
   driver().contexts[handle] = std::move(context);
   return handle;
+}
+
+// Memory stays counted as alive: whoever destroys a context before it freed its memory leaks.
+void destroy_context(CUcontext handle) {
+  Context* context = find_context(handle);
+  drain_all(context);
+  context->alive = false;
 }
 
 CUresult check_device(CUdevice device) {
@@ -112,13 +116,6 @@ int compute_capability() {
   return 10 * major + minor;
 }
 
-// Memory stays counted as alive: whoever destroys a context before it freed its memory leaks.
-void destroy_context(CUcontext handle) {
-  Context* context = find_context(handle);
-  drain_all(context);
-  context->alive = false;
-}
-
 }  // namespace anvil_emulated
 
 using namespace anvil_emulated;
@@ -165,11 +162,7 @@ CUresult CUDAAPI cuGetErrorName(CUresult error, const char** name) {
     ANVIL_NAME(CUDA_ERROR_ILLEGAL_STATE)
     ANVIL_NAME(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
     ANVIL_NAME(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)
-    ANVIL_NAME(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED)
-    ANVIL_NAME(CUDA_ERROR_STREAM_CAPTURE_UNJOINED)
-    ANVIL_NAME(CUDA_ERROR_STREAM_CAPTURE_ISOLATION)
     ANVIL_NAME(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT)
-    ANVIL_NAME(CUDA_ERROR_CAPTURED_EVENT)
     ANVIL_NAME(CUDA_ERROR_UNKNOWN)
 #undef ANVIL_NAME
     default: *name = nullptr; return CUDA_ERROR_INVALID_VALUE;
@@ -207,12 +200,6 @@ CUresult CUDAAPI cuDeviceGetName(char* name, int length, CUdevice device) {
   return check_device(device);
 }
 
-CUresult CUDAAPI cuDeviceTotalMem(std::size_t* bytes, CUdevice device) {
-  ANVIL_ENTER("cuDeviceTotalMem", initialization);
-  *bytes = std::size_t{8} << 30;
-  return check_device(device);
-}
-
 CUresult CUDAAPI cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice device) {
   ANVIL_ENTER("cuDeviceGetAttribute", initialization);
   if (const CUresult result = check_device(device)) return result;
@@ -220,28 +207,7 @@ CUresult CUDAAPI cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, 
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR: *value = compute_capability() / 10; break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR: *value = compute_capability() % 10; break;
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: *value = 4; break;
-    case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *value = 32; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: *value = 1024; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X: *value = 1024; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Y: *value = 1024; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_Z: *value = 64; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X: *value = 0x7fffffff; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y: *value = 65535; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Z: *value = 65535; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK: *value = 48 << 10; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN: *value = 99 << 10; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR: *value = 100 << 10; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR: *value = 2048; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_BLOCKS_PER_MULTIPROCESSOR: *value = 16; break;
-    case CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_BLOCK: *value = 65536; break;
-    case CU_DEVICE_ATTRIBUTE_TOTAL_CONSTANT_MEMORY: *value = 65536; break;
-    case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: *value = 1000000; break;
-    case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: *value = 4 << 20; break;
-    case CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING: *value = 1; break;
-    case CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS: *value = 1; break;
-    case CU_DEVICE_ATTRIBUTE_CAN_MAP_HOST_MEMORY: *value = 1; break;
-    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED: *value = 1; break;
-    default: *value = 0; break;
+    default: return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuDeviceGetAttribute: not emulated");
   }
   return CUDA_SUCCESS;
 }
@@ -265,38 +231,6 @@ CUresult CUDAAPI cuDevicePrimaryCtxRelease(CUdevice device) {
   return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuDevicePrimaryCtxGetState(CUdevice device, unsigned* flags, int* active) {
-  ANVIL_ENTER("cuDevicePrimaryCtxGetState", initialization);
-  if (const CUresult result = check_device(device)) return result;
-  const CUcontext handle = driver().primary[device];
-  *flags = 0;
-  *active = handle != nullptr && find_context(handle)->alive;
-  return CUDA_SUCCESS;
-}
-
-#if CUDA_VERSION >= 13000
-CUresult CUDAAPI cuCtxCreate(CUcontext* context, CUctxCreateParams*, unsigned, CUdevice device) {
-#else
-CUresult CUDAAPI cuCtxCreate(CUcontext* context, unsigned, CUdevice device) {
-#endif
-  ANVIL_ENTER("cuCtxCreate", initialization);
-  if (const CUresult result = check_device(device)) return result;
-  *context = create_context(device);
-  context_stack.push_back(*context);
-  return CUDA_SUCCESS;
-}
-
-CUresult CUDAAPI cuCtxDestroy(CUcontext context) {
-  ANVIL_ENTER("cuCtxDestroy", initialization);
-  const Context* found = find_context(context);
-  if (found == nullptr || !found->alive || found->references != 0) {
-    return CUDA_ERROR_INVALID_CONTEXT;
-  }
-  destroy_context(context);
-  if (current_handle() == context) context_stack.pop_back();
-  return CUDA_SUCCESS;
-}
-
 CUresult CUDAAPI cuCtxPushCurrent(CUcontext context) {
   ANVIL_ENTER("cuCtxPushCurrent", initialization);
   const Context* found = find_context(context);
@@ -314,12 +248,6 @@ CUresult CUDAAPI cuCtxPopCurrent(CUcontext* context) {
   return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuCtxGetCurrent(CUcontext* context) {
-  ANVIL_ENTER("cuCtxGetCurrent", initialization);
-  *context = current_handle();
-  return CUDA_SUCCESS;
-}
-
 CUresult CUDAAPI cuCtxSetCurrent(CUcontext context) {
   ANVIL_ENTER("cuCtxSetCurrent", initialization);
   if (context != nullptr && find_context(context) == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
@@ -328,36 +256,10 @@ CUresult CUDAAPI cuCtxSetCurrent(CUcontext context) {
   return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuCtxGetDevice(CUdevice* device) {
-  ANVIL_ENTER("cuCtxGetDevice", context);
-  *device = current_context()->device;
-  return CUDA_SUCCESS;
-}
-
 CUresult CUDAAPI cuCtxSynchronize() {
   ANVIL_ENTER("cuCtxSynchronize", context);
   if (const CUresult result = refuse_in_capture("cuCtxSynchronize")) return result;
   return drain_all(current_context());
-}
-
-// Finds the newest version of an entry point, as programs that load the driver themselves ask.
-CUresult CUDAAPI cuGetProcAddress(const char* symbol, void** function, int, cuuint64_t,
-                                  CUdriverProcAddressQueryResult* status) {
-  ANVIL_ENTER("cuGetProcAddress", nothing);
-  static void* const self = [] {
-    Dl_info information;
-    dladdr(reinterpret_cast<void*>(&driver), &information);
-    return dlopen(information.dli_fname, RTLD_NOW | RTLD_NOLOAD);
-  }();
-  *function = nullptr;
-  for (const char* version : {"_v4", "_v3", "_v2", ""}) {
-    if (*function == nullptr) *function = dlsym(self, (std::string(symbol) + version).c_str());
-  }
-  const bool found = *function != nullptr;
-  if (status != nullptr) {
-    *status = found ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
-  }
-  return found ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;
 }
 
 // ----- For tests -----

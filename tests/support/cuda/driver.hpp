@@ -46,9 +46,8 @@ struct Graph {
   std::vector<Operation> operations;
 };
 
-// Streams that record together: the one that began, and those that waited for an event of it.
+// What a stream records instead of executing it.
 struct Capture {
-  CUstream origin;
   CUstreamCaptureMode mode;
   std::shared_ptr<Graph> graph = std::make_shared<Graph>();
   bool invalidated = false;
@@ -59,8 +58,6 @@ struct Stream {
   bool blocking;
   std::deque<Operation> queue;
   std::shared_ptr<Capture> capture;
-  // Whether work was captured that the origin does not wait for.
-  bool unjoined = false;
 };
 
 struct Event {
@@ -69,8 +66,6 @@ struct Event {
   std::uint64_t recorded = 0, completed = 0;
   double time = 0;
   std::weak_ptr<Stream> stream;
-  // Set while the latest record belongs to a capture.
-  std::weak_ptr<Capture> capture;
 };
 
 struct Module {
@@ -83,7 +78,6 @@ struct Module {
 struct Function {
   std::shared_ptr<Module> module;
   const AnvilEmulatedKernel* kernel;
-  int max_dynamic_shared = 48 << 10;
 };
 
 struct Context {
@@ -93,7 +87,6 @@ struct Context {
   // The first error of deferred work; every later call returns it.
   CUresult sticky = CUDA_SUCCESS;
   std::shared_ptr<Stream> default_stream;
-  std::shared_ptr<Stream> thread_stream;
 };
 
 struct Driver {
@@ -133,7 +126,6 @@ CUcontext current_handle();
 int device_count();
 // Ten times the major plus the minor compute capability.
 int compute_capability();
-void destroy_context(CUcontext handle);
 
 // The allocation that holds the address, or null.
 const Allocation* find_allocation(CUdeviceptr address);

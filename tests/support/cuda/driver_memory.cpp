@@ -121,27 +121,6 @@ CUresult copy_later(const Copy& copy, CUstream stream) {
   return enqueue(stream, [copy] { return copy.execute(); });
 }
 
-template <class T> CUresult fill(const char* name, CUdeviceptr to, T value, std::size_t count) {
-  if (const CUresult result = check_device_side(name, to, count * sizeof(T))) return result;
-  for (std::size_t k = 0; k < count; ++k) static_cast<T*>(pointer(to))[k] = value;
-  return CUDA_SUCCESS;
-}
-
-template <class T>
-CUresult fill_now(const char* name, CUdeviceptr to, T value, std::size_t count) {
-  if (const CUresult result = refuse_in_capture(name)) return result;
-  if (const CUresult result = drain_blocking(current_context())) return result;
-  return fill(name, to, value, count);
-}
-
-template <class T>
-CUresult fill_later(const char* name, CUdeviceptr to, T value, std::size_t count, CUstream stream) {
-  if (const CUresult result = check_device_side(name, to, count * sizeof(T))) return result;
-  return enqueue(stream, [=] {
-    return fill(name, to, value, count) == CUDA_SUCCESS ? CUDA_SUCCESS : CUDA_ERROR_ILLEGAL_ADDRESS;
-  });
-}
-
 }  // namespace
 
 const Allocation* find_allocation(CUdeviceptr where) {
@@ -158,13 +137,6 @@ using namespace anvil_emulated;
 
 extern "C" {
 
-CUresult CUDAAPI cuMemGetInfo(std::size_t* available, std::size_t* total) {
-  ANVIL_ENTER("cuMemGetInfo", context);
-  *available = kTotalMemory - used_memory();
-  *total = kTotalMemory;
-  return CUDA_SUCCESS;
-}
-
 CUresult CUDAAPI cuMemAlloc(CUdeviceptr* out, std::size_t size) {
   ANVIL_ENTER("cuMemAlloc", context);
   if (const CUresult result = refuse_in_capture("cuMemAlloc")) return result;
@@ -179,34 +151,6 @@ CUresult CUDAAPI cuMemFree(CUdeviceptr begin) {
   return release("cuMemFree", begin, Kind::device);
 }
 
-CUresult CUDAAPI cuMemAllocAsync(CUdeviceptr* out, std::size_t size, CUstream handle) {
-  ANVIL_ENTER("cuMemAllocAsync", context);
-  CUresult result = CUDA_SUCCESS;
-  const auto stream = find_stream(handle, result);
-  if (stream == nullptr) return result;
-  if (stream->capture != nullptr) {
-    return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuMemAllocAsync: not emulated in a capture");
-  }
-  return allocate(size, Kind::device, out);
-}
-
-CUresult CUDAAPI cuMemFreeAsync(CUdeviceptr begin, CUstream handle) {
-  ANVIL_ENTER("cuMemFreeAsync", context);
-  CUresult result = CUDA_SUCCESS;
-  const auto stream = find_stream(handle, result);
-  if (stream == nullptr) return result;
-  if (stream->capture != nullptr) {
-    return refuse(CUDA_ERROR_NOT_SUPPORTED, "cuMemFreeAsync: not emulated in a capture");
-  }
-  if (begin == 0) return CUDA_SUCCESS;
-  const Allocation* found = find_allocation(begin);
-  if (!is_on_device(found) || found->begin != begin) {
-    return refuse(CUDA_ERROR_INVALID_VALUE, "cuMemFreeAsync: %p is not an allocation",
-                  pointer(begin));
-  }
-  return enqueue(handle, [begin] { return release("cuMemFreeAsync", begin, Kind::device); });
-}
-
 CUresult CUDAAPI cuMemHostAlloc(void** out, std::size_t size, unsigned) {
   ANVIL_ENTER("cuMemHostAlloc", context);
   if (const CUresult result = refuse_in_capture("cuMemHostAlloc")) return result;
@@ -216,24 +160,11 @@ CUresult CUDAAPI cuMemHostAlloc(void** out, std::size_t size, unsigned) {
   return result;
 }
 
-CUresult CUDAAPI cuMemAllocHost(void** out, std::size_t size) {
-  ANVIL_ENTER("cuMemAllocHost", context);
-  return cuMemHostAlloc(out, size, 0);
-}
-
 CUresult CUDAAPI cuMemFreeHost(void* begin) {
   ANVIL_ENTER("cuMemFreeHost", context);
   if (const CUresult result = refuse_in_capture("cuMemFreeHost")) return result;
   if (const CUresult result = drain_all(current_context())) return result;
   return release("cuMemFreeHost", address(begin), Kind::pinned);
-}
-
-CUresult CUDAAPI cuMemHostGetDevicePointer(CUdeviceptr* out, void* p, unsigned) {
-  ANVIL_ENTER("cuMemHostGetDevicePointer", context);
-  const Allocation* found = find_allocation(address(p));
-  if (found == nullptr || found->kind != Kind::pinned) return CUDA_ERROR_INVALID_VALUE;
-  *out = address(p);
-  return CUDA_SUCCESS;
 }
 
 CUresult CUDAAPI cuMemcpyHtoD(CUdeviceptr to, const void* from, std::size_t size) {
@@ -244,11 +175,6 @@ CUresult CUDAAPI cuMemcpyHtoD(CUdeviceptr to, const void* from, std::size_t size
 CUresult CUDAAPI cuMemcpyDtoH(void* to, CUdeviceptr from, std::size_t size) {
   ANVIL_ENTER("cuMemcpyDtoH", context);
   return copy_now({"cuMemcpyDtoH", to, pointer(from), size, false, true});
-}
-
-CUresult CUDAAPI cuMemcpyDtoD(CUdeviceptr to, CUdeviceptr from, std::size_t size) {
-  ANVIL_ENTER("cuMemcpyDtoD", context);
-  return copy_now({"cuMemcpyDtoD", pointer(to), pointer(from), size, true, true});
 }
 
 CUresult CUDAAPI cuMemcpyHtoDAsync(CUdeviceptr to, const void* from, std::size_t size,
@@ -270,56 +196,11 @@ CUresult CUDAAPI cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, std::size_t
 
 CUresult CUDAAPI cuMemsetD8(CUdeviceptr to, unsigned char value, std::size_t count) {
   ANVIL_ENTER("cuMemsetD8", context);
-  return fill_now("cuMemsetD8", to, value, count);
+  if (const CUresult result = refuse_in_capture("cuMemsetD8")) return result;
+  if (const CUresult result = check_device_side("cuMemsetD8", to, count)) return result;
+  if (const CUresult result = drain_blocking(current_context())) return result;
+  if (count != 0) std::memset(pointer(to), value, count);
+  return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuMemsetD32(CUdeviceptr to, unsigned value, std::size_t count) {
-  ANVIL_ENTER("cuMemsetD32", context);
-  return fill_now("cuMemsetD32", to, value, count);
-}
-
-CUresult CUDAAPI cuMemsetD8Async(CUdeviceptr to, unsigned char value, std::size_t count,
-                                 CUstream stream) {
-  ANVIL_ENTER("cuMemsetD8Async", context);
-  return fill_later("cuMemsetD8Async", to, value, count, stream);
-}
-
-CUresult CUDAAPI cuMemsetD32Async(CUdeviceptr to, unsigned value, std::size_t count,
-                                  CUstream stream) {
-  ANVIL_ENTER("cuMemsetD32Async", context);
-  return fill_later("cuMemsetD32Async", to, value, count, stream);
-}
-
-CUresult CUDAAPI cuPointerGetAttribute(void* data, CUpointer_attribute attribute,
-                                       CUdeviceptr where) {
-  ANVIL_ENTER("cuPointerGetAttribute", context);
-  const Allocation* found = find_allocation(where);
-  if (data == nullptr || found == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  const bool pinned = found->kind == Kind::pinned;
-  switch (attribute) {
-    case CU_POINTER_ATTRIBUTE_MEMORY_TYPE:
-      *static_cast<unsigned*>(data) = pinned ? CU_MEMORYTYPE_HOST : CU_MEMORYTYPE_DEVICE;
-      return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_DEVICE_POINTER:
-      *static_cast<CUdeviceptr*>(data) = where;
-      return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_HOST_POINTER:
-      *static_cast<void**>(data) = pinned ? pointer(where) : nullptr;
-      return pinned ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
-    case CU_POINTER_ATTRIBUTE_IS_MANAGED:
-      *static_cast<unsigned*>(data) = 0;
-      return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL:
-      *static_cast<int*>(data) = found->context->device;
-      return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_START_ADDR:
-      *static_cast<CUdeviceptr*>(data) = found->begin;
-      return CUDA_SUCCESS;
-    case CU_POINTER_ATTRIBUTE_RANGE_SIZE:
-      *static_cast<std::size_t*>(data) = found->size;
-      return CUDA_SUCCESS;
-    default:
-      return CUDA_ERROR_NOT_SUPPORTED;
-  }
-}
 }

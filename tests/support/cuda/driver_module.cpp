@@ -15,6 +15,8 @@ namespace anvil_emulated {
 
 namespace {
 
+constexpr unsigned kMaxDynamicShared = 48 << 10;
+
 // Loads a library that no file names afterwards; null after a message.
 void* load_library(const std::vector<char>& bytes) {
   const char* folder = std::getenv("TMPDIR");
@@ -151,12 +153,6 @@ CUresult CUDAAPI cuModuleLoadData(CUmodule* out, const void* image) {
   return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuModuleLoadDataEx(CUmodule* out, const void* image, unsigned, CUjit_option*,
-                                    void**) {
-  ANVIL_ENTER("cuModuleLoadDataEx", context);
-  return cuModuleLoadData(out, image);
-}
-
 CUresult CUDAAPI cuModuleUnload(CUmodule handle) {
   ANVIL_ENTER("cuModuleUnload", context);
   const auto found = driver().modules.find(handle);
@@ -207,38 +203,6 @@ CUresult CUDAAPI cuModuleGetGlobal(CUdeviceptr* out, std::size_t* bytes, CUmodul
   return CUDA_SUCCESS;
 }
 
-CUresult CUDAAPI cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfunction handle) {
-  ANVIL_ENTER("cuFuncGetAttribute", context);
-  const auto found = driver().functions.find(handle);
-  if (found == driver().functions.end()) return CUDA_ERROR_INVALID_HANDLE;
-  switch (attribute) {
-    case CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
-      *value = static_cast<int>(found->second.kernel->max_threads);
-      break;
-    case CU_FUNC_ATTRIBUTE_NUM_REGS: *value = 32; break;
-    case CU_FUNC_ATTRIBUTE_BINARY_VERSION: *value = compute_capability(); break;
-    case CU_FUNC_ATTRIBUTE_PTX_VERSION: *value = compute_capability(); break;
-    case CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES:
-      *value = found->second.max_dynamic_shared;
-      break;
-    default: *value = 0; break;
-  }
-  return CUDA_SUCCESS;
-}
-
-CUresult CUDAAPI cuFuncSetAttribute(CUfunction handle, CUfunction_attribute attribute, int value) {
-  ANVIL_ENTER("cuFuncSetAttribute", context);
-  const auto found = driver().functions.find(handle);
-  if (found == driver().functions.end()) return CUDA_ERROR_INVALID_HANDLE;
-  if (attribute == CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT) return CUDA_SUCCESS;
-  if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 ||
-      value > 99 << 10) {
-    return CUDA_ERROR_INVALID_VALUE;
-  }
-  found->second.max_dynamic_shared = value;
-  return CUDA_SUCCESS;
-}
-
 CUresult CUDAAPI cuLaunchKernel(CUfunction handle, unsigned grid_x, unsigned grid_y,
                                 unsigned grid_z, unsigned block_x, unsigned block_y,
                                 unsigned block_z, unsigned shared, CUstream stream,
@@ -258,7 +222,7 @@ CUresult CUDAAPI cuLaunchKernel(CUfunction handle, unsigned grid_x, unsigned gri
     return refuse(CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "kernel '%s': more threads than its bound",
                   function.kernel->name);
   }
-  if (shared > static_cast<unsigned>(function.max_dynamic_shared)) {
+  if (shared > kMaxDynamicShared) {
     return refuse(CUDA_ERROR_INVALID_VALUE, "kernel '%s': %u bytes of shared memory",
                   function.kernel->name, shared);
   }

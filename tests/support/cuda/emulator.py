@@ -2,40 +2,53 @@
 
 `build_emulator` compiles two libraries that stand in for the driver (`libcuda.so.1`) and for NVRTC
 (`libnvrtc.so.12`); programs compiled against NVIDIA's headers are linked to them instead. Start
-reading at `host.hpp` (how kernels run), `driver.hpp` (how the driver behaves) and `nvrtc.cpp`.
+reading at `fibers.hpp` (how kernels run), `driver.hpp` (how the driver behaves) and `nvrtc.cpp`.
 
 What the environment of such a program may set is listed at `Emulator.environment`.
 """
 
 import hashlib
 import os
-import re
-import subprocess
-import sysconfig
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from anvil_jax.jit.cuda_toolkit import CudaToolkit
+from tests.support.command import run
+from tests.support.native import WARNINGS
+
 _HERE = Path(__file__).resolve().parent
-_TOOLKITS = ("/usr/local/cuda/include", "/opt/cuda/include")
-_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-shared", "-pthread")
+_COMMAND = ("g++", "-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-shared", "-pthread")
 
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """Where the two libraries are, and how a program is compiled, linked and run with them."""
+    """Where the two libraries are, and how a program is compiled, linked and run with them.
+
+    Attributes:
+        folder: of the libraries.
+        toolkit: whose headers the libraries and the programs are compiled against.
+    """
 
     folder: Path
-    headers: tuple[Path, ...]
+    toolkit: CudaToolkit
 
-    @property
-    def include_flags(self) -> list[str]:
-        """NVIDIA's headers, as system headers: they are not clean under the tests' warnings."""
-        return [flag for path in self.headers for flag in ("-isystem", str(path))]
+    def build(self, program: Path, *arguments: str | Path, compiler: str = "g++") -> Path:
+        """A program that compiles without warnings.
 
-    @property
-    def link_flags(self) -> list[str]:
-        return [f"-L{self.folder}", f"-Wl,-rpath,{self.folder}", "-lcuda", "-lnvrtc"]
+        Args:
+            program: the file that is written.
+            *arguments: sources, and more for the compiler.
+            compiler: that of C++.
+        """
+        command = [compiler, "-std=c++17", "-O1", *WARNINGS, *self.toolkit.compile_arguments]
+        link = [f"-L{self.folder}", f"-Wl,-rpath,{self.folder}", "-lcuda", "-lnvrtc"]
+        run([*command, *arguments, "-o", program, *link, "-pthread", "-ldl"])
+        return program
+
+    def run(self, *command: str | Path, status: int = 0, **variables: str) -> str:
+        """What a program prints that ends with this status."""
+        environment = self.environment(**variables)
+        return run(command, status=status, timeout=120, env=environment).stdout
 
     def environment(self, **extra: str) -> dict[str, str]:
         """The environment of a program that uses the emulator.
@@ -56,88 +69,42 @@ class Emulator:
         return inherited | own | extra
 
 
-def _candidate_folders() -> list[Path]:
-    """Folders that may hold headers, in groups of which each belongs to one toolkit."""
-    wheels = Path(sysconfig.get_path("purelib")) / "nvidia"
-    found = [wheels / name / "include" for name in ("cuda_runtime", "cuda_nvrtc")]
-    found += sorted(wheels.glob("cu*/include"))
-    roots = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
-    return found + [Path(root) / "include" for root in roots] + [Path(name) for name in _TOOLKITS]
-
-
-def find_cuda_headers() -> list[Path]:
-    """The folders with `cuda.h` and `nvrtc.h`; empty where one of them is missing."""
-    chosen: list[Path] = []
-    for header in ("cuda.h", "nvrtc.h"):
-        folder = next((path for path in _candidate_folders() if (path / header).is_file()), None)
-        if folder is None:
-            return []
-        if folder not in chosen:
-            chosen.append(folder)
-    return chosen
-
-
-def _version_of(headers: Sequence[Path]) -> int:
-    """The major version of the toolkit that `cuda.h` belongs to."""
-    text = next(path / "cuda.h" for path in headers if (path / "cuda.h").is_file()).read_text()
-    match = re.search(r"#define\s+CUDA_VERSION\s+(\d+)", text)
-    if match is None:
-        raise ValueError(f"no CUDA_VERSION in the cuda.h of {headers}")
-    return int(match[1]) // 1000
-
-
-def _compile(command: Sequence[str], output: Path) -> None:
-    """Compiles to a draft that is renamed: several test processes may build at the same time."""
-    draft = output.with_name(f"{os.getpid()}-{output.name}")
-    subprocess.run([*command, "-o", str(draft)], check=True, capture_output=True, text=True)
-    draft.replace(output)
-
-
-def _link(link: Path, target: str) -> None:
-    draft = link.with_name(f"{os.getpid()}-{link.name}")
-    draft.unlink(missing_ok=True)
-    draft.symlink_to(target)
-    draft.replace(link)
-
-
-def build_emulator(
-    folder: Path, *, headers: Sequence[Path] | None = None, compiler: str = "g++"
-) -> Emulator:
+def build_emulator(folder: Path, toolkit: CudaToolkit) -> Emulator:
     """Compiles the emulator into a subfolder of `folder`, named by all that it depends on.
+
+    One process at a time may do it.
 
     Args:
         folder: where it is kept; a second call with the same sources compiles nothing.
-        headers: folders with `cuda.h` and `nvrtc.h`; by default what `find_cuda_headers` finds.
-        compiler: a C++ compiler.
-
-    Raises:
-        FileNotFoundError: no CUDA headers were found.
-        subprocess.CalledProcessError: a library does not compile.
+        toolkit: the one to stand in for.
     """
-    headers = find_cuda_headers() if headers is None else list(headers)
-    if not headers:
-        raise FileNotFoundError("cuda.h and nvrtc.h: install nvidia-cuda-runtime and -nvrtc")
-    major = _version_of(headers)
-    digest = hashlib.sha256(repr((_HERE, headers, compiler, major)).encode())
+    digest = hashlib.sha256(repr((_HERE, toolkit)).encode())
     for source in sorted([*_HERE.glob("*.hpp"), *_HERE.glob("*.cpp"), Path(__file__)]):
         digest.update(source.name.encode() + source.read_bytes())
     version = digest.hexdigest()[:16]
-    emulator = Emulator(Path(folder).resolve() / version, tuple(headers))
+    emulator = Emulator(folder.resolve() / version, toolkit)
     emulator.folder.mkdir(parents=True, exist_ok=True)
-
-    driver = emulator.folder / "libcuda.so.1"
-    nvrtc = emulator.folder / f"libnvrtc.so.{major}"
-    command = [compiler, *_FLAGS, *emulator.include_flags]
-    if not driver.exists():
-        sources = [str(path) for path in sorted(_HERE.glob("driver*.cpp"))]
-        _compile([*command, "-Wl,-soname,libcuda.so.1", *sources, "-ldl"], driver)
-    if not nvrtc.exists():
-        defines = [
-            f'-DANVIL_EMULATOR_FOLDER="{_HERE}"',
-            f'-DANVIL_EMULATOR_VERSION="{version}"',
-            f"-DANVIL_EMULATED_NVRTC_MAJOR={major}",
-        ]
-        _compile([*command, *defines, f"-Wl,-soname,{nvrtc.name}", str(_HERE / "nvrtc.cpp")], nvrtc)
-    _link(emulator.folder / "libcuda.so", driver.name)
-    _link(emulator.folder / "libnvrtc.so", nvrtc.name)
+    major = toolkit.nvrtc.name.split(".")[2]  # of libnvrtc.so.12
+    _build(emulator, "libcuda.so.1", *_HERE.glob("driver*.cpp"), "-ldl")
+    _build(
+        emulator,
+        f"libnvrtc.so.{major}",
+        _HERE / "nvrtc.cpp",
+        f'-DANVIL_EMULATOR_FOLDER="{_HERE}"',
+        f'-DANVIL_EMULATOR_VERSION="{version}"',
+        f"-DANVIL_EMULATED_NVRTC_MAJOR={major}",
+    )
     return emulator
+
+
+def _build(emulator: Emulator, name: str, *arguments: str | Path) -> None:
+    """Compiles a library, and links to it by the name that linkers look for."""
+    library, draft = emulator.folder / name, emulator.folder / f"draft-{name}"
+    if library.exists():
+        return
+    command = [*_COMMAND, *emulator.toolkit.compile_arguments, f"-Wl,-soname,{name}"]
+    run([*command, *arguments, "-o", draft])
+    link = library.with_suffix("")
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+    draft.replace(library)  # complete, also where this was interrupted before

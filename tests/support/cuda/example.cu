@@ -15,11 +15,11 @@ extern "C" {
 
 __global__ void add_to(const double* x, double* y, int n) {
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < n) y[i] += __ldg(&x[i]);
+  if (i < n) y[i] += x[i];
 }
 
 __global__ void __launch_bounds__(kThreads, 1) bounded(const double* x, double* y, int n) {
-  if (threadIdx.x < n) y[threadIdx.x] = rsqrt(x[threadIdx.x]);
+  if (threadIdx.x < n) y[threadIdx.x] = sqrt(x[threadIdx.x]);
 }
 
 // Sums each block in shared memory.
@@ -43,7 +43,7 @@ __global__ void warp_sum(const double* x, double* y, int n) {
   const int i = blockIdx.x * kThreads + t;
   double value = i < n ? x[i] : 0.0;
   for (int delta = warpSize / 2; delta > 0; delta /= 2) {
-    value += __shfl_down_sync(0xffffffffu, value, delta);
+    value += __shfl_sync(0xffffffffu, value, t % warpSize + delta);
   }
   if (t % warpSize == 0) part[t / warpSize] = value;
   __syncthreads();

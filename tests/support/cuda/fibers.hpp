@@ -1,8 +1,22 @@
-// Grids, blocks and barriers on the host; included by host.hpp.
+// Grids, blocks and barriers on the host.
+//
+// The blocks of a grid run one after the other. The threads of a block are fibers, each of which
+// runs until a barrier or its end; a block whose first thread meets no barrier costs plain calls.
+// What CUDA leaves undefined about barriers ends the program with a message. In the environment,
+// ANVIL_EMULATED_ORDER = forward | reverse | shuffled chooses the order of threads and blocks, so
+// that a barrier that is missing shows as a result that depends on it.
+//
+// Not seen here: races between blocks that run in any order, accesses outside of a buffer (compile
+// with -fsanitize=address,undefined for these; fibers are announced to the address sanitizer), and
+// the memory model below the granularity of a barrier.
 #pragma once
 #pragma GCC system_header  // what includes it may be compiled under strict warnings
 
 #include <setjmp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -22,11 +36,22 @@ extern "C" void __sanitizer_finish_switch_fiber(void* fake, const void** bottom,
 extern "C" [[noreturn]] void anvil_host_jump(jmp_buf, int) __asm__("_longjmp");
 #endif
 
+#ifdef ANVIL_HOST_RACES
+// What follows is not the text that is looked at.
+#pragma clang attribute push(__attribute__((no_sanitize("thread"))), apply_to = function)
+#endif
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
 namespace anvil_host {
 
 constexpr unsigned kMaxThreads = 1024;
 constexpr unsigned kWarp = 32;
 constexpr size_t kStackSize = size_t{256} << 10;
+constexpr size_t kHostStack = size_t{16} << 20;
 
 enum class State { ready, at_block_barrier, at_warp_barrier, ended };
 
@@ -39,13 +64,18 @@ struct Fiber {
   bool created = false;
   bool started = false;
   void* fake = nullptr;
+  // How many of each it has passed.
+  unsigned barriers = 0, warp_barriers = 0;
 };
 
 struct Grid {
-  uint3 thread{}, block{};
+  dim3 thread{0, 0, 0}, block{0, 0, 0};
   dim3 block_size{}, grid_size{};
   // Counts the blocks that were run; shared memory of an earlier one is stale.
   unsigned long epoch = 0;
+  unsigned long launches = 0;
+  const void* frame = nullptr;  // on the stack of the caller of `launch`
+  bool is_running = false;
   unsigned char* dynamic_shared = nullptr;
   size_t dynamic_shared_size = 0;
 
@@ -61,7 +91,7 @@ struct Grid {
   Fiber* fibers = nullptr;
   unsigned char* stacks = nullptr;
   unsigned* order = nullptr;
-  // What the threads show each other in shuffles and votes.
+  // What the threads show each other in shuffles.
   unsigned char (*slots)[16] = nullptr;
   unsigned long random = 0;
 
@@ -82,7 +112,7 @@ inline Grid grid;
   abort();
 }
 
-inline uint3 position(unsigned index, dim3 size) {
+inline dim3 position(unsigned index, dim3 size) {
   return {index % size.x, index / size.x % size.y, index / size.x / size.y};
 }
 
@@ -148,6 +178,8 @@ inline void wait(State barrier) {
   if (!grid.on_fiber) {
     fail("divergent barrier", "a thread waits although the first thread ended without waiting");
   }
+  Fiber& fiber = grid.fibers[grid.current];
+  ++(barrier == State::at_block_barrier ? fiber.barriers : fiber.warp_barriers);
   leave_fiber(barrier);
 }
 
@@ -239,7 +271,11 @@ inline void run_block(Order order) {
   ++grid.epoch;
   if (grid.dynamic_shared_size != 0) memset(grid.dynamic_shared, 0xff, grid.dynamic_shared_size);
   set_thread_order(order, n);
-  for (unsigned k = 0; k < n; ++k) grid.fibers[k].state = State::ready;
+  for (unsigned k = 0; k < n; ++k) {
+    Fiber& fiber = grid.fibers[k];
+    fiber.state = State::ready;
+    fiber.barriers = fiber.warp_barriers = 0;
+  }
 
   resume(grid.order[0]);
   if (grid.fibers[grid.order[0]].state == State::ended) {
@@ -269,6 +305,9 @@ void launch(dim3 grid_size, dim3 block_size, Body body, const char* kernel = "ke
     fail("wrong block size", "a block has 1 to 1024 threads");
   }
   prepare();
+  ++grid.launches;
+  grid.frame = &kernel;
+  grid.is_running = true;
   grid.body = [](void* data) { (*static_cast<Body*>(data))(); };
   grid.body_data = &body;
   grid.dynamic_shared_size = dynamic_shared;
@@ -303,6 +342,7 @@ void launch(dim3 grid_size, dim3 block_size, Body body, const char* kernel = "ke
                   static_cast<unsigned>(index / grid_size.x / grid_size.y)};
     run_block(order);
   }
+  grid.is_running = false;
   free(memory);
   grid.dynamic_shared = nullptr;
 }
@@ -317,8 +357,8 @@ inline void refresh_shared(void* variable, size_t size, unsigned long& seen) {
 
 }  // namespace anvil_host
 
-inline const uint3& threadIdx = anvil_host::grid.thread;
-inline const uint3& blockIdx = anvil_host::grid.block;
+inline const dim3& threadIdx = anvil_host::grid.thread;
+inline const dim3& blockIdx = anvil_host::grid.block;
 inline const dim3& blockDim = anvil_host::grid.block_size;
 inline const dim3& gridDim = anvil_host::grid.grid_size;
 constexpr int warpSize = 32;
@@ -327,6 +367,8 @@ inline void __syncthreads() { anvil_host::wait(anvil_host::State::at_block_barri
 inline void __syncwarp(unsigned = 0xffffffffu) {
   anvil_host::wait(anvil_host::State::at_warp_barrier);
 }
-inline void __threadfence() {}
-inline void __threadfence_block() {}
-inline void __threadfence_system() {}
+
+#ifdef ANVIL_HOST_RACES
+#include "races.hpp"
+#pragma clang attribute pop
+#endif

@@ -125,10 +125,7 @@ class KernelText {
   std::size_t skip_attributes(std::size_t k) const {
     for (;;) {
       const std::string text = word(k);
-      const bool takes_arguments = text == "__align__" || text == "alignas" ||
-                                   text == "__attribute__" || text == "__launch_bounds__" ||
-                                   text == "__maxnreg__" || text == "__cluster_dims__";
-      if (!takes_arguments) return k;
+      if (text != "alignas" && text != "__attribute__" && text != "__launch_bounds__") return k;
       k = behind(k + 1);
     }
   }

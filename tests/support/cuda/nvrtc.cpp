@@ -32,7 +32,6 @@ namespace fs = std::filesystem;
 
 struct Program {
   std::string source, name, log;
-  std::map<std::string, std::string> headers;
   std::vector<char> cubin, ptx;
 };
 
@@ -200,7 +199,6 @@ bool build(Program& program, const Options& options, std::vector<char>& library)
   const std::string compiler = environment("ANVIL_EMULATED_CXX", "g++ -O1");
   const fs::path source = workspace.path / "source";
   write_text(source / "program.cu", "#line 1 \"" + program.name + "\"\n" + program.source);
-  for (const auto& header : program.headers) write_text(source / header.first, header.second);
 
   if (!run(compiler + " -std=c++17 -x c++ -E -nostdinc -nostdinc++ -U__GNUC__ -D__CUDACC__=1"
                       " -D__CUDACC_RTC__=1 -Isource" + options.preprocessor +
@@ -279,16 +277,15 @@ nvrtcResult nvrtcGetSupportedArchs(int* out) {
   return NVRTC_SUCCESS;
 }
 
+// Headers beside the program are not emulated.
 nvrtcResult nvrtcCreateProgram(nvrtcProgram* out, const char* source, const char* name, int count,
-                               const char* const* headers, const char* const* include_names) {
+                               const char* const*, const char* const*) {
   const std::lock_guard<std::mutex> guard(mutex);
-  if (out == nullptr) return NVRTC_ERROR_INVALID_INPUT;
-  if (source == nullptr || count < 0) return NVRTC_ERROR_INVALID_INPUT;
+  if (out == nullptr || source == nullptr || count != 0) return NVRTC_ERROR_INVALID_INPUT;
   static std::uintptr_t last = 0x1000;
   auto program = std::make_unique<Program>();
   program->source = source;
   program->name = name == nullptr ? "default_program" : name;
-  for (int k = 0; k < count; ++k) program->headers[include_names[k]] = headers[k];
   *out = reinterpret_cast<nvrtcProgram>(last += 16);
   programs[*out] = std::move(program);
   return NVRTC_SUCCESS;
