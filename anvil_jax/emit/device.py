@@ -8,7 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from anvil_jax.emit.cuda_text import collect_cuda_runtime, cuda_dialect
 from anvil_jax.emit.environment import render_template
-from anvil_jax.emit.interface import interface_view, loop_lines, parameter_list
+from anvil_jax.emit.interface import (
+    argument_places,
+    host_arrays,
+    interface_view,
+    loop_lines,
+    parameter_list,
+)
 from anvil_jax.emit.metal_module import metal_interface
 from anvil_jax.emit.metal_text import collect_metal_runtime, metal_dialect
 from anvil_jax.emit.views import (
@@ -118,9 +124,7 @@ def _interface(
         return metal_interface(function, taken, numbers)
     common = interface_view(function, taken)
     arrays = (*common.inputs, *common.outputs)
-    names = [f"in{k}" for k in range(len(common.inputs))]
-    names += [f"out{k}" for k in range(len(common.outputs))]
-    place = {name: k for k, name in enumerate((*names, "ws"))}
+    place = argument_places(common)
     launches = tuple(
         DeviceLaunchView(
             numbers[launch.kernel],
@@ -134,15 +138,13 @@ def _interface(
             function.launches, loop_lines(function.launches, "anvil_"), strict=True
         )
     )
-    inputs = tuple(f"{{{p.name}.data, nullptr, {p.type}::nbytes}}" for p in common.inputs)
-    outputs = tuple(f"{{nullptr, {p.name}.data, {p.type}::nbytes}}" for p in common.outputs)
     return DeviceInterfaceView(
         **{name: getattr(common, name) for name in common.__dataclass_fields__},
         device_signature=parameter_list(
             [*(f"const {p.type}& {p.name}" for p in arrays), "const WS_t& ws", "CUstream stream"]
         ),
         addresses=tuple(f"reinterpret_cast<CUdeviceptr>({p.name}.data)" for p in arrays),
-        host_arrays=(*inputs, *outputs),
+        host_arrays=host_arrays(common),
         copies=", ".join(
             f"{p.type}(reinterpret_cast<{p.type}::value_type*>(anvil_p[{k}]))"
             for k, p in enumerate(arrays)

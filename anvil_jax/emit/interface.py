@@ -67,6 +67,20 @@ def _one_line(text: str) -> str:
     return " ".join(text.split()).rstrip("\\ ")
 
 
+def argument_places(function: InterfaceView) -> dict[str, int]:
+    """Positions in a call of the arrays that kernels name ``in0``, ``out0`` and ``ws``."""
+    names = [f"in{k}" for k in range(len(function.inputs))]
+    names += [f"out{k}" for k in range(len(function.outputs))]
+    return {name: k for k, name in enumerate((*names, "ws"))}
+
+
+def host_arrays(function: InterfaceView) -> tuple[str, ...]:
+    """Initialisers of ``HostArray``: what is copied to the device, then what is copied back."""
+    inputs = (f"{{{p.name}.data, nullptr, {p.type}::nbytes}}" for p in function.inputs)
+    outputs = (f"{{nullptr, {p.name}.data, {p.type}::nbytes}}" for p in function.outputs)
+    return (*inputs, *outputs)
+
+
 def loop_lines(
     launches: Sequence[LaunchView], prefix: str = ""
 ) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:

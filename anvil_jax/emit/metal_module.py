@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from anvil_jax.emit.interface import interface_view, loop_lines, parameter_list
+from anvil_jax.emit.interface import (
+    argument_places,
+    host_arrays,
+    interface_view,
+    loop_lines,
+    parameter_list,
+)
 from anvil_jax.emit.views import DeviceFunctionView, DeviceInterfaceView, DeviceLaunchView
 
 # Words of Objective-C, types and variables of the templates; parameters keep clear of them.
@@ -42,9 +48,7 @@ def metal_interface(
     """
     common = interface_view(function, taken | _TAKEN)
     arrays = (*common.inputs, *common.outputs)
-    names = [f"in{k}" for k in range(len(common.inputs))]
-    names += [f"out{k}" for k in range(len(common.outputs))]
-    place = {name: k for k, name in enumerate((*names, "ws"))}
+    place = argument_places(common)
     launches = tuple(
         DeviceLaunchView(
             numbers[launch.kernel],
@@ -58,8 +62,6 @@ def metal_interface(
             function.launches, loop_lines(function.launches, "anvil_"), strict=True
         )
     )
-    inputs = tuple(f"{{{p.name}.data, nullptr, {p.type}::nbytes}}" for p in common.inputs)
-    outputs = tuple(f"{{nullptr, {p.name}.data, {p.type}::nbytes}}" for p in common.outputs)
     parameters = [*(f"const DeviceBuffer& {p.name}" for p in arrays), "const WS_t& ws"]
     return MetalInterfaceView(
         **{name: getattr(common, name) for name in common.__dataclass_fields__},
@@ -69,7 +71,7 @@ def metal_interface(
             f'{{"{p.name}", {p.name}, {p.type}::nbytes, sizeof({p.type}::value_type)}}'
             for p in arrays
         ),
-        host_arrays=(*inputs, *outputs),
+        host_arrays=host_arrays(common),
         copies="".join(f"anvil_p[{k}], " for k in range(len(arrays))),
         forwarded="".join(f"{p.name}, " for p in arrays),
         launches=launches,

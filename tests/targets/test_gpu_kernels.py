@@ -1,6 +1,7 @@
 """Which kernels a function becomes, and that they compute what JAX does."""
 
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,33 @@ def test_reductions_are_divided_among_threads(kernels, shape: tuple[int, ...], a
     view = kernels(lambda x: (jnp.sum(x, axes), jnp.max(x * 2, axes)), _random.normal(size=shape))
     assert len(view.launches) <= 6
     assert max(threads(view)) > 200
+
+
+@pytest.mark.parametrize("shape", [(20_000,), (3, 7001)])
+def test_running_sums_are_divided_among_threads(kernels, shape: tuple[int, ...]):
+    view = kernels(lambda x: jnp.cumsum(x, -1), 1 + _random.normal(size=shape) / 100)
+    assert max(threads(view)) >= math.prod(shape) // 64
+    assert sum(threads(view)) >= 3 * max(threads(view)) // 2
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        lambda x, i: x.at[1:-1].add(x[2:] - 2.0 * x[1:-1]),
+        lambda x, i: x.at[::3].multiply(2.0),
+        lambda x, i: x.at[i].add(x[:2000], unique_indices=True),
+    ],
+)
+def test_scatters_to_different_places_are_divided_among_threads(kernels, update: Any):
+    i = _random.permutation(4000)[:2000].astype(np.int32)
+    view = kernels(update, _random.normal(size=4000), i)
+    assert min(threads(view)) >= 1000
+
+
+def test_scatters_to_places_that_may_coincide_are_not(kernels):
+    i = _random.integers(0, 40, 2000).astype(np.int32)
+    view = kernels(lambda x, i: x.at[i].add(x[:2000]), _random.normal(size=4000), i)
+    assert min(threads(view)) == 1
 
 
 def _swing(x: jax.Array) -> jax.Array:
