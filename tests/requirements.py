@@ -1,10 +1,11 @@
-"""What a machine may lack: without it a test is skipped, but in CI it fails."""
+"""What a machine may lack: without it a test is skipped, but in CI it fails.
+
+Benchmarks use what tests/support has on machines without pytest, so that is imported when needed.
+"""
 
 import os
 import shutil
 from typing import NoReturn
-
-import pytest
 
 from anvil_jax.errors import ToolchainError
 from anvil_jax.jit.cuda_toolkit import CudaToolkit, find_cuda_toolkit
@@ -12,6 +13,8 @@ from anvil_jax.jit.cuda_toolkit import CudaToolkit, find_cuda_toolkit
 
 def missing(what: str) -> NoReturn:
     """Ends a test that cannot run here."""
+    import pytest
+
     if os.environ.get("CI"):
         pytest.fail(f"CI must have {what}", pytrace=False)
     pytest.skip(f"needs {what}")
