@@ -244,16 +244,17 @@ class Printer:
     def _keep_crossing(self, node: UOp, text: Text, indent: str) -> None:
         if node in self.layout.spilled:
             buffer, slot = self.layout.spilled[node]
-            text.lines.append(f"{indent}{self._buffer(buffer, text)}[{slot}] = {self.names[node]};")
+            place = self._element(buffer, str(slot), text)
+            text.lines.append(f"{indent}{place} = {self.names[node]};")
 
     def _statement(self, statement: Statement, text: Text, unit: Unit, indent: str) -> None:
         inner = indent + "  "
         match statement:
             case Store():
-                target = self._buffer(statement.buffer, text)
-                index = _bare(self._ref(statement.index, text, unit))
+                index = self._ref(statement.index, text, unit)
+                target = self._element(statement.buffer, index, text)
                 value = _bare(self._ref(statement.value, text, unit))
-                text.lines.append(f"{indent}{target}[{index}] = {value};")
+                text.lines.append(f"{indent}{target} = {value};")
             case For():
                 name = self.names[statement.variable] = f"i{self._fresh('i')}"
                 text.lines.append(
@@ -336,6 +337,10 @@ class Printer:
         text.workspace[buffer] = name
         return name
 
+    def _element(self, buffer: Buffer, index: str, text: Text) -> str:
+        """The element of a buffer at a place given as text."""
+        return f"{self._buffer(buffer, text)}[{_bare(index)}]"
+
     def _ref(self, node: UOp, text: Text, unit: Unit) -> str:
         """Text that stands for the node's value inside a larger expression."""
         if node.op is Ops.CONST:
@@ -349,15 +354,14 @@ class Printer:
             return self._expression(node, text, unit)
         if self.layout.unit_of.get(node) is not unit:
             buffer, slot = self.layout.spilled[node]
-            return f"{self._buffer(buffer, text)}[{slot}]"
+            return self._element(buffer, str(slot), text)
         return self.names[node]
 
     def _expression(self, node: UOp, text: Text, unit: Unit) -> str:
         dtype = dtype_name(node)
         if node.op is Ops.LOAD:
             base, index = node.src[0].src
-            place = _bare(self._ref(index, text, unit))
-            return f"{self._buffer(base.arg, text)}[{place}]"
+            return self._element(base.arg, self._ref(index, text, unit), text)
         args = [self._ref(s, text, unit) for s in node.src]
         match node.op:
             case Ops.CAST:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,35 @@ def test_results_of_instances_are_written_where_they_belong(kernels):
     view = kernels(lambda x: lax.map(instance, x), _random.normal(size=(30, 50)), kernel="tensor")
     assert "= out0 + static_cast<std::int64_t>(i0) * 50;" in view.code
     assert view.workspace_nbytes == 0
+
+
+def roll_out(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A state after many steps, and a sum over the states backwards."""
+
+    def step(state: jax.Array, _: Any) -> tuple[jax.Array, jax.Array]:
+        state = jnp.sin(state) + x[0]
+        return state, state
+
+    end, states = lax.scan(step, x, None, length=800)
+    back, _ = lax.scan(lambda c, y: (0.5 * c + y * y.sum(), None), x, states, reverse=True)
+    return end, back
+
+
+def test_the_state_of_a_loop_stays_with_its_thread(kernels):
+    code = kernels(lambda x: lax.map(roll_out, x), _random.normal(size=(40, 3))).code
+    assert len(re.findall(r"out\d\[", code)) == 2  # copied at the end
+
+
+def test_little_loops_beside_a_long_one_stay_with_their_thread(kernels):
+    view = kernels(lambda x: lax.map(roll_out, x), _random.normal(size=(40, 12)))
+    assert threads(view) == [128]
+    assert len(re.findall(r"out\d\[", view.code)) == 2
+
+
+def test_large_arrays_of_threads_are_interleaved(kernels):
+    code = kernels(lambda x: lax.map(roll_out, x), _random.normal(size=(40, 3))).code
+    assert re.search(r"(w\d+) = reinterpret_cast<double\*>\(ws \+ \d+\) \+ i0;", code)
+    assert re.search(r"w\d+\[.* \* 40\] = ", code)
 
 
 def test_many_instances_run_their_loops_themselves(kernels):

@@ -1,5 +1,7 @@
 """Prints what one thread of a kernel executes."""
 
+import math
+
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
 from anvil_jax.kernels.expression import is_float
@@ -49,7 +51,7 @@ class KernelPrinter(Printer):
         self._rows = layout.rows
         self._kernel = kernel
         self._dialect = dialect
-        self._copies = memory.copies
+        self._copies, self._interleaved = memory.copies, memory.interleaved
         self._windows = memory.windows
         self.arguments: dict[str, str] = {}
         self.is_collective = bool(layout.rows)
@@ -182,7 +184,15 @@ class KernelPrinter(Printer):
             place = name if place == "0" else f"({place} * {loop.trips} + {name})"
         if place == "0":
             return first
+        if buffer in self._interleaved:
+            return f"{first} + {place}"
         return f"{first} + static_cast<std::int64_t>({place}) * {buffer.size}"
+
+    def _element(self, buffer: Buffer, index: str, text: Text) -> str:
+        if buffer.storage in self._interleaved:
+            count = math.prod(loop.trips for loop in self._copies[buffer.storage])
+            index = str(int(index) * count) if index.isdigit() else f"{index} * {count}"
+        return super()._element(buffer, index, text)
 
     def reach(self, buffer: Buffer, text: Text) -> None:
         """Notes memory and counters that `workspace_pointer` refers to."""

@@ -2,16 +2,17 @@
 
 Local arrays of a thread are interleaved with those of its neighbours by the hardware, so they are
 accessed coalesced without further ado; they are the first choice. What several kernels or several
-threads use lies in the workspace; if each trip of a loop has its own, one after the other.
+threads use lies in the workspace. If each trip of a loop has its own, those of one thread each are
+interleaved in the same way; what several threads share lies one after the other.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from anvil_jax.kernels.adapter import UOp, dtype_name
 from anvil_jax.kernels.buffers import Lifetime, lay_out
-from anvil_jax.kernels.program import Block, Buffer, For, Program
+from anvil_jax.kernels.program import Block, Buffer, Call, For, Program
 from anvil_jax.kernels.schedule import Schedule
 from anvil_jax.targets.gpu.ordering import reordered
 from anvil_jax.targets.gpu.partition import Kernel, accessed
@@ -22,6 +23,9 @@ _LOCAL_BYTES = 16_384
 """Local arrays of one thread in all; larger ones lie in the workspace. The driver reserves local
 memory for as many threads as the device could run at once."""
 
+
+_MOST_ELEMENTS = 2**31 - 1
+"""Of interleaved arrays together: their addresses are C++ ints."""
 
 ENOUGH_FOR_ROWS = 1024
 """Threads from which on it pays to exchange values before they are stored."""
@@ -35,6 +39,8 @@ class Memory:
         local: for each kernel the buffers that are arrays of its threads.
         offsets: bytes from the start of the workspace to the first copy of a buffer.
         copies: loops each trip of which has a copy of its own, outermost first.
+        interleaved: buffers whose copies have their first elements first, then the second ones,
+            and so on.
         windows: arrays that are parts of outputs.
         handed: values in memory, with buffer and place.
         nbytes: size of the workspace.
@@ -44,6 +50,7 @@ class Memory:
     local: dict[Kernel, list[Buffer]] = field(default_factory=dict)
     offsets: dict[Buffer, int] = field(default_factory=dict)
     copies: dict[Buffer, tuple[For, ...]] = field(default_factory=dict)
+    interleaved: set[Buffer] = field(default_factory=set)
     handed: dict[UOp, tuple[Buffer, int]] = field(default_factory=dict)
     nbytes: int = 0
 
@@ -75,6 +82,8 @@ def plan_memory(
     for kernel in kernels:
         for node in reads_handed(kernel, memory.handed):
             users[memory.handed[node][0]].append(kernel)
+    handed = {buffer for buffer, _ in memory.handed.values()}
+    called = _called(kernels)
     lives: dict[Buffer, Lifetime] = {}
     room = dict.fromkeys(kernels, _LOCAL_BYTES)
     for buffer, using in sorted(users.items(), key=lambda item: item[0].nbytes):
@@ -87,6 +96,17 @@ def plan_memory(
                 continue
             memory.copies[buffer] = tuple(x for x in kernel.loops if _encloses(x.body, scope))
         trips = math.prod(loop.trips for loop in memory.copies[buffer])
+        # What is handed over is read by threads of the same trip together; of an array, threads
+        # that share a trip read neighbours.
+        is_of_threads = buffer in handed or (
+            buffer not in called
+            and all(
+                user.loops == memory.copies[buffer] and not user.elements and not user.tiles
+                for user in using
+            )
+        )
+        if trips > 1 and is_of_threads and buffer.size * trips <= _MOST_ELEMENTS:
+            memory.interleaved.add(buffer)
         copies = Buffer(buffer.dtype, buffer.size * trips, "intermediate")
         numbers = [number[user] for user in using]
         # What outlives a trip of the host's loop is needed in all of it.
@@ -142,6 +162,13 @@ def _is_local(buffer: Buffer, scope: Block, users: Sequence[Kernel]) -> bool:
     )
 
 
+def _called(kernels: Iterable[Kernel]) -> set[Buffer]:
+    """Storage that functions read or write, for whom an array lies in one piece."""
+    statements = (statement for kernel in kernels for statement in kernel.everything())
+    calls = (statement for statement in statements if isinstance(statement, Call))
+    return {argument.buffer.storage for call in calls for argument in call.arguments}
+
+
 def _encloses(outer: Block, inner: Block) -> bool:
     block: Block | None = inner
     while block is not None:
@@ -155,7 +182,6 @@ class KernelLayout(Layout):
     """Functions and buffers of one kernel.
 
     Attributes:
-        copies: as in `Memory`.
         rows: the row that each store is a part of, if threads exchange what they store.
     """
 
@@ -170,7 +196,6 @@ class KernelLayout(Layout):
         makes_rows: bool,
     ) -> None:
         """Lay out `kernel`, whose entry function will be `name`."""
-        self.copies = memory.copies
         self._memory = memory
         self._kernel = kernel
         body = Block()
@@ -178,6 +203,7 @@ class KernelLayout(Layout):
             kernel.items,
             plan.inlined.__contains__,
             makes_rows=makes_rows and kernel.threads >= ENOUGH_FOR_ROWS,
+            alone=memory.interleaved,
         )
         self.rows = {store: row for row in rows for store in row}
         items = {**plan.items, body: own_items}

@@ -12,7 +12,7 @@ that memory, and is one of the things the order is chosen for.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
@@ -40,7 +40,11 @@ _ROW_BYTES = 32
 
 
 def reordered(
-    items: Sequence[Item], is_inlined: Callable[[UOp], bool], *, makes_rows: bool
+    items: Sequence[Item],
+    is_inlined: Callable[[UOp], bool],
+    *,
+    makes_rows: bool,
+    alone: Container[Buffer],
 ) -> tuple[list[Item], list[Row]]:
     """The items in an order of low register pressure; loops, branches and calls stay in place.
 
@@ -48,6 +52,7 @@ def reordered(
         items: values and statements of one block, in a valid order.
         is_inlined: whether an expression has no register of its own.
         makes_rows: bring stores to neighbouring elements together, if there is nothing else.
+        alone: buffers whose elements are better stored one by one.
 
     Returns:
         The items, and the rows.
@@ -55,7 +60,7 @@ def reordered(
     if makes_rows and all(isinstance(item, UOp | Store) for item in items):
         stores = [item for item in items if isinstance(item, Store)]
         values = [item for item in items if isinstance(item, UOp)]
-        rows = _rows(stores)
+        rows = _rows(stores, alone)
         if any(len(row) > 1 for row in rows) and not _has_conflict(values, stores):
             return _Graph(items, items, is_inlined).best(rows), rows
     result: list[Item] = []
@@ -82,13 +87,16 @@ def _best(
     return min((segment, best), key=graph.pressure)
 
 
-def _rows(stores: Iterable[Store]) -> list[Row]:
-    """All stores, those to neighbouring elements together."""
+def _rows(stores: Iterable[Store], alone: Container[Buffer]) -> list[Row]:
+    """All stores, those to neighbouring elements together except in the buffers `alone`."""
     groups: dict[tuple[Buffer, UOp | None], dict[int, Store]] = {}
+    rows: list[Row] = []
     for store in stores:
+        if store.buffer.storage in alone:
+            rows.append((store,))
+            continue
         base, place = _split_constant(store.index)
         groups.setdefault((store.buffer, base), {})[place] = store
-    rows = []
     for (buffer, _), group in groups.items():
         most = _ROW_BYTES * 8 // ELEMENT_TYPES[buffer.dtype].bits
         row: list[Store] = []

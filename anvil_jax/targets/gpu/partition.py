@@ -2,7 +2,8 @@
 
 The statements of the root block are walked in order. A loop whose trips are independent becomes the
 threads of a kernel; while there are too few of them, loops inside it are shared out as well, each
-with its part of the statements. Everything else stays a loop that one thread runs.
+with its part of the statements, unless they are little beside the rest of a trip: what is shared by
+kernels has to be in memory. Everything else stays a loop that one thread runs.
 
 Values that several kernels need are computed again in each of them if that is cheap (they are
 pure), otherwise handed over through memory by a kernel that does nothing else.
@@ -27,6 +28,7 @@ from anvil_jax.kernels.program import (
 from anvil_jax.kernels.schedule import Item, Schedule, is_atom, is_volatile, loaded, walk, written
 from anvil_jax.targets.gpu.windows import Windows
 from anvil_jax.targets.intrinsics import INTRINSICS
+from anvil_jax.targets.statistics import Costs
 
 ENOUGH_THREADS = 32_768
 """Threads from which on loops inside a thread stay loops: about what keeps a large GPU busy."""
@@ -36,6 +38,9 @@ _MOST_THREADS = 2**31 - 2**10
 
 _WORTH_THREADS = 8
 """Trips of an inner loop from which on they are worth threads of their own."""
+
+_LIGHT = 8
+"""A loop that is so many times less work than what its thread does besides is not shared out."""
 
 _REPEATED = 64
 """Operations that every thread repeats rather than reading their results from memory."""
@@ -121,7 +126,8 @@ def partition(program: Program, plan: Schedule, windows: Windows) -> list[Kernel
         plan: where its expressions are computed.
         windows: gets the arrays that need not be copied to an output.
     """
-    return _with_values(program, plan, _split(program.root, (), (), plan, windows))
+    kernels = _split(program.root, (), (), plan, windows, Costs(plan))
+    return _with_values(program, plan, kernels)
 
 
 def _split(
@@ -130,12 +136,15 @@ def _split(
     loops: tuple[For, ...],
     plan: Schedule,
     windows: Windows,
+    costs: Costs,
 ) -> list[Kernel]:
     """The kernels of a block that stands in `repeats` of the host and in the threads' `loops`."""
     kernels: list[Kernel] = []
     run: list[Statement] = []
     threads = math.prod(loop.trips for loop in loops)
     before = dict(windows.found)
+    alone = [s for s in block.statements if not (isinstance(s, For) and s.parallel)]
+    least = sum(map(costs.statement, alone)) // _LIGHT if loops else 0
 
     def close() -> None:
         if run:
@@ -145,17 +154,22 @@ def _split(
     for statement in block.statements:
         if windows.makes_superfluous(statement):
             continue
-        if isinstance(statement, For) and _is_shared_out(statement, threads, block):
+        is_light = costs.statement(statement) < least
+        if (
+            isinstance(statement, For)
+            and not is_light
+            and _is_shared_out(statement, threads, block)
+        ):
             close()
             inner = (*loops, statement)
-            kernels += _split(statement.body, repeats, inner, plan, windows)
+            kernels += _split(statement.body, repeats, inner, plan, windows, costs)
         elif isinstance(statement, Call) and _is_product(statement, threads):
             close()
             kernels.append(_product(statement, block, repeats, loops))
         elif isinstance(statement, For) and not loops and _is_repeated(statement):
             known = dict(windows.found)
             outer = (*repeats, statement)
-            found = _split(statement.body, outer, (), plan, windows)
+            found = _split(statement.body, outer, (), plan, windows, costs)
             if all(kernel.threads == 1 for kernel in found):
                 windows.found = known
                 run.append(statement)
