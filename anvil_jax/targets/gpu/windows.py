@@ -74,14 +74,14 @@ class Windows:
         is_complete = all(writer.order < loop.order for _, writer in writers)
         if target.space != "output" or target.dtype != source.dtype:
             return False
-        if not is_alone or not is_complete or any(_is_repeated(*w, source) for w in writers):
+        if not is_alone or not is_complete or any(_stores_again(*w, source) for w in writers):
             return False
         outer = {node: c for node, c in place.coefficients.items() if node is not counter}
         self.found[source] = Window(target, Affine(place.constant, outer))
         return True
 
 
-def _is_repeated(block: Block, writer: Statement, buffer: Buffer) -> bool:
+def _stores_again(block: Block, writer: Statement, buffer: Buffer) -> bool:
     """Whether `writer`, which stands in `block`, stores an element of `buffer` more than once."""
     if isinstance(writer, Store):
         places = [writer.index]
