@@ -20,7 +20,7 @@ from anvil_jax.errors import ExportError
 # header of their own under templates/metal/runtime, or cannot be had on Metal.
 _PORTABLE = frozenset({
     "cholesky.hpp", "convert.hpp", "eigen.hpp", "elementary.hpp", "exchange.hpp", "extrema.hpp",
-    "integer.hpp", "lu.hpp", "qr.hpp", "sorting.hpp", "triangular.hpp",
+    "integer.hpp", "lu.hpp", "qr.hpp", "row_product.hpp", "sorting.hpp", "triangular.hpp",
 })  # fmt: skip
 
 _SPELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (

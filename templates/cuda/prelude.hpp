@@ -237,10 +237,6 @@ ANVIL_STD_BINARY(nextafter)
 
 __device__ __forceinline__ float fma(float x, float y, float z) { return ::fmaf(x, y, z); }
 __device__ __forceinline__ double fma(double x, double y, double z) { return ::fma(x, y, z); }
-__device__ __forceinline__ float frexp(float x, int* exponent) { return ::frexpf(x, exponent); }
-__device__ __forceinline__ double frexp(double x, int* exponent) { return ::frexp(x, exponent); }
-__device__ __forceinline__ float ldexp(float x, int exponent) { return ::ldexpf(x, exponent); }
-__device__ __forceinline__ double ldexp(double x, int exponent) { return ::ldexp(x, exponent); }
 // ::signbit is a macro, a function or missing, depending on the compiler.
 __device__ __forceinline__ bool signbit(float x) { return ::copysignf(1.0f, x) < 0.0f; }
 __device__ __forceinline__ bool signbit(double x) { return ::copysign(1.0, x) < 0.0; }

@@ -3,12 +3,24 @@
 #include <cmath>
 #include <limits>
 
-#include "scaled_norm.hpp"
-
 // Householder QR factorisation of a fixed size, in LAPACK's packed form. Types of pointers are
 // deduced: on a GPU they may name an address space.
 
 namespace anvil_rt {
+
+// Euclidean norm that neither overflows nor underflows on the way.
+template <class T, class X>
+inline T scaled_norm(X x, int count) {
+  T largest = T(0);
+  for (int i = 0; i < count; ++i) largest = std::fabs(x[i]) > largest ? std::fabs(x[i]) : largest;
+  if (largest == T(0) || largest > std::numeric_limits<T>::max()) return largest;
+  T sum = T(0);
+  for (int i = 0; i < count; ++i) {
+    const T scaled = x[i] / largest;
+    sum += scaled * scaled;
+  }
+  return largest * std::sqrt(sum);
+}
 
 template <class T, class X>
 inline T column_norm(X x, int count) {

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.compile
 
 PORTABLE = [
     "cholesky.hpp", "convert.hpp", "eigen.hpp", "elementary.hpp", "exchange.hpp", "extrema.hpp",
-    "integer.hpp", "lu.hpp", "qr.hpp", "sorting.hpp", "triangular.hpp",
+    "integer.hpp", "lu.hpp", "qr.hpp", "row_product.hpp", "sorting.hpp", "triangular.hpp",
 ]  # fmt: skip
 SHADOWS = [
     name.removeprefix("metal/runtime/")

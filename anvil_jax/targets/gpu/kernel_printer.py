@@ -1,7 +1,5 @@
 """Prints what one thread of a kernel executes."""
 
-import math
-
 from anvil_jax.dtypes import ELEMENT_TYPES
 from anvil_jax.kernels.adapter import Ops, UOp, dtype_name
 from anvil_jax.kernels.expression import is_float
@@ -189,8 +187,7 @@ class KernelPrinter(Printer):
         return f"{first} + static_cast<std::int64_t>({place}) * {buffer.size}"
 
     def _element(self, buffer: Buffer, index: str, text: Text) -> str:
-        if buffer.storage in self._interleaved:
-            count = math.prod(loop.trips for loop in self._copies[buffer.storage])
+        if count := self._interleaved.get(buffer.storage):
             index = str(int(index) * count) if index.isdigit() else f"{index} * {count}"
         return super()._element(buffer, index, text)
 

@@ -39,8 +39,8 @@ class Memory:
         local: for each kernel the buffers that are arrays of its threads.
         offsets: bytes from the start of the workspace to the first copy of a buffer.
         copies: loops each trip of which has a copy of its own, outermost first.
-        interleaved: buffers whose copies have their first elements first, then the second ones,
-            and so on.
+        interleaved: how many copies there are, for buffers whose copies have their first elements
+            first, then the second ones, and so on.
         windows: arrays that are parts of outputs.
         handed: values in memory, with buffer and place.
         nbytes: size of the workspace.
@@ -50,7 +50,7 @@ class Memory:
     local: dict[Kernel, list[Buffer]] = field(default_factory=dict)
     offsets: dict[Buffer, int] = field(default_factory=dict)
     copies: dict[Buffer, tuple[For, ...]] = field(default_factory=dict)
-    interleaved: set[Buffer] = field(default_factory=set)
+    interleaved: dict[Buffer, int] = field(default_factory=dict)
     handed: dict[UOp, tuple[Buffer, int]] = field(default_factory=dict)
     nbytes: int = 0
 
@@ -106,7 +106,7 @@ def plan_memory(
             )
         )
         if trips > 1 and is_of_threads and buffer.size * trips <= _MOST_ELEMENTS:
-            memory.interleaved.add(buffer)
+            memory.interleaved[buffer] = trips
         copies = Buffer(buffer.dtype, buffer.size * trips, "intermediate")
         numbers = [number[user] for user in using]
         # What outlives a trip of the host's loop is needed in all of it.
